@@ -1,0 +1,1 @@
+"""A codec for rkyv 0.7 archives as `piecrust-uplink` writes them."""
