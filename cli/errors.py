@@ -1,0 +1,285 @@
+"""One place that turns whatever a command raises into an exit code and the lines that people read.
+
+What the command line itself refuses is here, too:
+
+    PiecrustError
+    └── CommandError            carries its exit code and what to type next
+        ├── UsageError
+        │   └── UnknownCommand
+        ├── FileProblem         a file named on the command line
+        ├── WorkingStateNotEmpty
+        └── Missing             nothing of that name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from piecrust.cli.exit_codes import ExitCode
+from piecrust.objects.errors import PiecrustError
+
+if TYPE_CHECKING:
+    from piecrust.vm.errors import CallFailed
+
+# Typer exports only this one of the errors of its parser; the base of all of them is its parent.
+PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+CAUSES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, ready to be shown: `message` says what happened, `details` where, `causes` why, `hints` what to do."""
+
+    exit_code: ExitCode
+    code: str
+    message: str
+    details: Sequence[str] = ()
+    causes: Sequence[str] = ()
+    hints: Sequence[str] = ()
+    command: str | None = None
+    data: Mapping[str, Any] | None = None
+
+
+class CommandError(PiecrustError):
+    """What the command line refuses by itself."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, *, hints: Sequence[str] = (), details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.hints = hints
+        self.details = details
+
+
+class UsageError(CommandError):
+    """The command line does not make sense."""
+
+
+class UnknownCommand(UsageError):
+    """No command has this name."""
+
+    def __init__(self, word: str, near: tuple[str, ...]) -> None:
+        hints = [f"piecrust {name}" for name in near] or ["piecrust --help"]
+        super().__init__(f"there is no command {word!r}", hints=hints)
+
+
+class FileProblem(CommandError):
+    """A file named on the command line cannot be read or written."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(f"cannot use the file {path!r}: {(error.strerror or str(error)).lower()}")
+        if not isinstance(error, FileNotFoundError):
+            self.exit_code = ExitCode.CONFLICT
+
+
+class WorkingStateNotEmpty(CommandError):
+    """Moving away would lose uncommitted deploys and calls."""
+
+    exit_code = ExitCode.CONFLICT
+
+    def __init__(self, uncommitted: str, command: str) -> None:
+        super().__init__(
+            f"the working state has {uncommitted} that no commit has",
+            hints=[
+                "piecrust commit -m MESSAGE   (make them permanent)",
+                f"piecrust {command} --discard   (drop them)",
+                f"piecrust {command} --keep   (set them aside as an anonymous commit)",
+            ],
+        )
+
+
+class Missing(CommandError):
+    """Nothing has this name."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class Ambiguous(Missing):
+    """More than one thing has this name."""
+
+
+# The first class of an error's ancestry that stands here gives the exit code.
+EXIT_CODES: dict[str, ExitCode] = {
+    # The store
+    "NotFound": ExitCode.NOT_FOUND,
+    "NotAStore": ExitCode.NOT_FOUND,
+    "CorruptStore": ExitCode.CORRUPT,
+    "CorruptObject": ExitCode.CORRUPT,
+    "InvalidFormat": ExitCode.CORRUPT,
+    "UnsupportedFormat": ExitCode.CORRUPT,
+    "StoreError": ExitCode.CONFLICT,
+    "Conflict": ExitCode.CONFLICT,
+    "CommitInUse": ExitCode.CONFLICT,
+    "CommitPinned": ExitCode.CONFLICT,
+    "ContractPositionCollision": ExitCode.CONFLICT,
+    "InvalidRefName": ExitCode.USAGE,
+    "InvalidRevision": ExitCode.USAGE,
+    # The machine
+    "OutOfGas": ExitCode.OUT_OF_GAS,
+    "TimeLimitExceeded": ExitCode.OUT_OF_GAS,
+    "ContractDoesNotExist": ExitCode.NOT_FOUND,
+    "InvalidFunction": ExitCode.ABI,
+    "InitializationError": ExitCode.ABI,
+    "CallFailed": ExitCode.PANIC,
+    "ContractRefused": ExitCode.ABI,
+    "MissingOwner": ExitCode.USAGE,
+    "GasLimitInvalid": ExitCode.USAGE,
+    "InvalidHostQuery": ExitCode.USAGE,
+    "ArgumentError": ExitCode.ABI,
+    "DecodeError": ExitCode.ABI,
+    "SessionError": ExitCode.CONFLICT,
+    "EngineError": ExitCode.CONFLICT,
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """What to tell about `error`; anything that is not foreseen is a bug of this program (exit code 70)."""
+    code = snake_case(type(error).__name__)
+    match error:
+        case CommandError():
+            return Problem(error.exit_code, code, str(error), error.details, _causes(error), error.hints)
+        case PiecrustError():
+            exit_code = next((EXIT_CODES[c.__name__] for c in type(error).__mro__ if c.__name__ in EXIT_CODES), None)
+            if exit_code is not None:
+                message, details = _told(error)
+                return Problem(exit_code, code, message, details, _causes(error), _hints(error), data=_data(error))
+        case OSError():
+            return Problem(ExitCode.CONFLICT, "io_error", str(error), causes=_causes(error))
+    if isinstance(error, PARSER_ERROR):
+        return _parsing(error, code)
+    message = f"this is a bug in piecrust: {type(error).__name__}: {error}"
+    return Problem(ExitCode.BUG, "bug", message, hints=["run the command again with --debug and report what it prints"])
+
+
+def snake_case(name: str) -> str:
+    """A class's name as the `code` of an envelope.
+
+    >>> snake_case("OutOfGas"), snake_case("StoreIOError")
+    ('out_of_gas', 'store_io_error')
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _parsing(error: Any, code: str) -> Problem:
+    """An error of the command line's parser, in the words of the others."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "piecrust"
+    message = error.format_message().rstrip(".")
+    if not getattr(error, "message", "") and context is not None and not context.args and "Usage:" in message:
+        message = "a command is missing"
+    return Problem(
+        ExitCode.USAGE,
+        code,
+        message[:1].lower() + message[1:],
+        hints=[f"{path} --help"],
+        command=path.partition(" ")[2],
+    )
+
+
+def _causes(error: BaseException) -> list[str]:
+    """The messages of the errors that led to this one."""
+    causes: list[str] = []
+    cause = error.__cause__
+    while cause is not None and len(causes) < CAUSES_MAX:
+        text = str(cause) or type(cause).__name__
+        if text not in causes and text != str(error):
+            causes.append(text if isinstance(cause, PiecrustError) else f"{type(cause).__name__}: {text}")
+        cause = cause.__cause__
+    return causes
+
+
+def _told(error: PiecrustError) -> tuple[str, list[str]]:
+    """Message and details of an error of the library."""
+    from piecrust.vm.errors import CallFailed
+
+    if isinstance(error, CallFailed):
+        return _call_failed(error)
+    candidates = getattr(error, "candidates", ())
+    return str(error), [candidate.hex() for candidate in candidates]
+
+
+def _call_failed(error: CallFailed) -> tuple[str, list[str]]:
+    """A failed call: what the contract said, the frames that were running, the gas."""
+    from piecrust.vm.errors import ContractTrap, OutOfGas, Panic
+
+    match error:
+        case Panic():
+            message = f"the contract panicked: {error.message}" if error.message else "the contract panicked"
+        case OutOfGas() if error.gas_limit is not None:
+            message = f"out of gas: the limit of {error.gas_limit:,} does not suffice"
+        case ContractTrap():
+            message = f"the contract trapped: {error.reason}"
+        case _:
+            message = str(error)
+    details = []
+    for depth, frame in enumerate(error.frames):
+        spent = f"{frame.gas_spent:,} of " if frame.gas_spent is not None else ""
+        details.append(
+            f"{'  ' * depth}in {frame.contract.hex()[:12]}.{frame.function}  (gas {spent}{frame.gas_limit:,})"
+        )
+    if error.events:
+        details.append(f"{len(error.events)} events were emitted, and reverted")
+    return message, details
+
+
+def _data(error: PiecrustError) -> dict[str, Any] | None:
+    """The fields of an error that a script may want."""
+    from piecrust.vm.errors import CallFailed
+
+    if isinstance(error, CallFailed):
+        return {
+            "kind": error.kind,
+            "gas_limit": None if error.gas_limit is None else str(error.gas_limit),
+            "frames": [
+                {
+                    "contract": frame.contract,
+                    "function": frame.function,
+                    "gas_limit": str(frame.gas_limit),
+                    "gas_spent": None if frame.gas_spent is None else str(frame.gas_spent),
+                }
+                for frame in error.frames
+            ],
+        }
+    candidates = getattr(error, "candidates", None)
+    return {"candidates": list(candidates)} if candidates else None
+
+
+def _hints(error: PiecrustError) -> list[str]:
+    """What to type next, for the errors where that is known."""
+    match type(error).__name__:
+        case "NotAStore":
+            return ["piecrust init   (make this directory a store)", "piecrust -C DIR ...   (the store is elsewhere)"]
+        case "UnknownRevision" | "UnknownRef":
+            return ["piecrust log --all", "piecrust branch   (branches by name)"]
+        case "AmbiguousRevision":
+            return ["give more digits, or one of the ids above"]
+        case "ContractDoesNotExist":
+            return ["piecrust contracts"]
+        case "OutOfGas":
+            return ["piecrust call ... --gas-limit N   (a higher limit)"]
+        case "TimeLimitExceeded":
+            return ["piecrust call ... --time-limit SECONDS"]
+        case "MissingHostQuery":
+            return ["piecrust call ... --host-queries MODULE:OBJECT   (Python code that answers it)"]
+        case "MissingOwner":
+            return ["piecrust deploy ... --owner HEX"]
+        case "StoreLocked":
+            return ["another process is writing: run the command again when it is done"]
+        case "Conflict":
+            return ["piecrust status   (somebody else moved the branch or the working state)"]
+        case "CorruptStore" | "CorruptObject":
+            return ["piecrust fsck"]
+        case "StoreReadOnly" | "StoreFull" | "StoreIOError":
+            return ["nothing was written; run the command again when the cause is gone"]
+        case "CommitInUse":
+            return ["piecrust branch   (who still uses it)"]
+        case "InvalidFunction":
+            return ["piecrust contracts --functions   (what can be called)"]
+        case _:
+            return []

@@ -1,0 +1,68 @@
+"""A progress bar for work that turns out to be long.
+
+- Only on a terminal, only on stderr, and only after half a second, so that short work shows nothing.
+- It is erased at the end: what remains on the screen is the result.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+DELAY_SECONDS = 0.5
+REFRESH_SECONDS = 0.1
+WIDTH = 30
+
+
+class Progress:
+    """One bar; `update` is cheap enough to be called per item."""
+
+    def __init__(self, label: str, stream: TextIO) -> None:
+        self._label = label
+        self._stream = stream
+        self._shown = False
+        self._next = time.monotonic() + DELAY_SECONDS
+        self._enabled = stream.isatty()
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Say that `done` of `total` items are done (None: nobody knows how many there are)."""
+        if not self._enabled or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + REFRESH_SECONDS
+        self._shown = True
+        self._stream.write(f"\r\x1b[K{bar(self._label, done, total)}")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Take the bar from the screen."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False
+
+
+def bar(label: str, done: int, total: int | None) -> str:
+    """The text of a bar.
+
+    >>> bar("fsck", 5, 10)
+    'fsck [###############...............] 5/10'
+    >>> bar("fsck", 5, None)
+    'fsck 5'
+    """
+    if not total:
+        return f"{label} {done:,}"
+    filled = min(WIDTH, WIDTH * done // total)
+    return f"{label} [{'#' * filled}{'.' * (WIDTH - filled)}] {done:,}/{total:,}"
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """A bar on stderr for the time of a block."""
+    shown = Progress(label, sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()
