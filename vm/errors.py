@@ -1,0 +1,404 @@
+"""Errors of the contract VM, below the one root `PiecrustError`.
+
+`kind` (in the tree: the second column) is the name that the original VM has for the same failure, where it has one.
+Fields say what happened; the text is made of them. Grouped by what a caller does about them:
+
+    PiecrustError
+    ├── CallFailed                                  a call or an `init` failed; the state is as before it
+    │   ├── OutOfGas                                OutOfGas
+    │   ├── Panic                                   Panic                       the contract gave up, with a message
+    │   ├── ContractTrap                            RuntimeError                WebAssembly trapped
+    │   ├── ContractDoesNotExist                    ContractDoesNotExist
+    │   ├── InvalidFunction (also ContractRefused)  InvalidFunction
+    │   ├── InvalidUtf8                             Utf8
+    │   ├── MemoryAccessOutOfBounds                 MemoryAccessOutOfBounds
+    │   ├── MissingHostQuery                        MissingHostQuery
+    │   ├── MissingFeed                             MissingFeed
+    │   ├── InitializationError                     InitalizationError          `init` called, or an id deployed twice
+    │   └── TimeLimitExceeded                                                   given up by the host
+    ├── ContractRefused                             the bytecode can not become a contract; nothing was deployed
+    │   ├── InvalidModule                           RuntimeError
+    │   ├── InvalidMemory                           PersistenceError
+    │   ├── InvalidArgumentBuffer                   InvalidArgumentBuffer
+    │   ├── InvalidFunction (also CallFailed)       InvalidFunction
+    │   ├── InvalidAbi
+    │   └── MissingOwner                            HostPanic
+    ├── ArgumentError                               what the caller gave is wrong; nothing ran
+    │   ├── EncodeError (also ValueError)           CompositeSerializerError    a value does not fit its type
+    │   │   └── InvalidArgument                     CompositeSerializerError    the same, of a function's argument
+    │   ├── InvalidType (also ValueError)                                       no Rust type is written like this
+    │   ├── WrongArguments                                                      too few, too many, or unknown ones
+    │   ├── NotInAbi                                                            no such function, event or type
+    │   ├── CompositeSerializerError                CompositeSerializerError    owner or metadata too long
+    │   ├── GasLimitInvalid
+    │   └── InvalidHostQuery
+    ├── DecodeError (also ValueError)               ValidationError             bytes are not of the asked type
+    ├── SessionError                                the session can not be used, or not like this
+    │   ├── SessionClosed                           SessionError
+    │   └── SessionBusy                             SessionError
+    └── EngineError                                 contracts can not run on this machine or installation
+        ├── UnsupportedWasmtime
+        ├── EngineFailure
+        ├── NativeStackTooSmall
+        └── AddressSpaceExhausted
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from piecrust.objects.errors import PiecrustError
+
+if TYPE_CHECKING:
+    from piecrust.objects.ids import ContractId
+    from piecrust.vm.receipt import Event, FailedFrame
+
+
+class CallFailed(PiecrustError):
+    """A call failed, and left the state as it was.
+
+    `events` are what the call had emitted, in order, all marked reverted: the next receipt of the session begins with
+    them, too. `gas_limit` is the limit that the call was given, None if it failed before it began. `frames` are the
+    calls that were running at the moment of failure, outermost first.
+    """
+
+    events: tuple[Event, ...] = ()
+    gas_limit: int | None = None
+    frames: tuple[FailedFrame, ...] = ()
+
+
+class OutOfGas(CallFailed):
+    """The gas limit did not suffice. Any failure with no gas left is this one."""
+
+    kind = "OutOfGas"
+
+    def __init__(self) -> None:
+        super().__init__("out of gas")
+
+
+class Panic(CallFailed):
+    """The contract, a host query or the call hook gave up, and says why.
+
+    After a failing host query `__cause__` is the query's own exception.
+    """
+
+    kind = "Panic"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"panic: {message}")
+        self.message = message
+
+
+class ContractTrap(CallFailed):
+    """WebAssembly trapped: `unreachable`, division by zero, an exhausted stack, an address beyond 4 GiB, ..."""
+
+    kind = "RuntimeError"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ContractDoesNotExist(CallFailed):
+    """No contract has this id in the session's state."""
+
+    kind = "ContractDoesNotExist"
+
+    def __init__(self, contract: ContractId) -> None:
+        super().__init__(f"contract does not exist: {contract.hex()}")
+        self.contract = contract
+
+
+class InvalidUtf8(CallFailed):
+    """A contract gave text that is not UTF-8."""
+
+    kind = "Utf8"
+
+    def __init__(self, what: str, offset: int) -> None:
+        super().__init__(f"{what} is not UTF-8 (at byte {offset})")
+        self.what = what
+        self.offset = offset
+
+
+class MemoryAccessOutOfBounds(CallFailed):
+    """A pointer or a length that a host function can not accept (all in bytes)."""
+
+    kind = "MemoryAccessOutOfBounds"
+
+    def __init__(self, offset: int, length: int, memory_length: int) -> None:
+        super().__init__(
+            f"memory access out of bounds: offset {offset}, length {length}, memory length {memory_length}"
+        )
+        self.offset = offset
+        self.length = length
+        self.memory_length = memory_length
+
+
+class MissingHostQuery(CallFailed):
+    """A contract asked a host query that nobody registered, or that the session excludes."""
+
+    kind = "MissingHostQuery"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"missing host query: {name}")
+        self.name = name
+
+
+class MissingFeed(CallFailed):
+    """A contract fed data in a call that is no feeder call."""
+
+    kind = "MissingFeed"
+
+    def __init__(self) -> None:
+        super().__init__("missing feed: only feeder calls accept data")
+
+
+class InitializationError(CallFailed):
+    """`init` was called (it runs at deployment only), or the id that should be deployed exists."""
+
+    kind = "InitalizationError"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TimeLimitExceeded(CallFailed):
+    """The call took longer than its `time_limit`. It is undone, and not part of the transcript; the session goes on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the call took longer than {seconds} s")
+        self.seconds = seconds
+
+
+class ContractRefused(PiecrustError):
+    """The bytecode can not become a contract; nothing was deployed."""
+
+
+class InvalidModule(ContractRefused):
+    """The bytecode is no WebAssembly module, or uses a feature that contracts may not use."""
+
+    kind = "RuntimeError"
+
+    def __init__(self, reason: str, offset: int | None = None) -> None:
+        super().__init__(reason if offset is None else f"{reason} (at byte {offset})")
+        self.reason = reason
+        self.offset = offset
+
+
+class InvalidMemory(ContractRefused):
+    """A contract needs exactly one memory, exported once."""
+
+    kind = "PersistenceError"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class InvalidArgumentBuffer(ContractRefused):
+    """The export `A` is not what it must be: an immutable global with the offset of 64 KiB inside the address range."""
+
+    kind = "InvalidArgumentBuffer"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"argument buffer A: {reason}")
+        self.reason = reason
+
+
+class InvalidFunction(CallFailed, ContractRefused):
+    """A function that is not exported (in a call), or an export or import that may not be (at deployment)."""
+
+    kind = "InvalidFunction"
+
+    def __init__(self, name: str, reason: str = "not an exported function") -> None:
+        super().__init__(f"invalid function {name!r}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class InvalidAbi(ContractRefused):
+    """The interface description that a contract carries does not make sense, or does not fit its exports.
+
+    `path` says where in the JSON document, as in `functions.0.arguments.1.type`; it is empty for the whole.
+    """
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(f"contract interface: {path}: {reason}" if path else f"contract interface: {reason}")
+        self.reason = reason
+        self.path = path
+
+
+class MissingOwner(ContractRefused):
+    """A contract was to be deployed without an owner, and replaces none whose owner it could inherit."""
+
+    kind = "HostPanic"
+
+    def __init__(self) -> None:
+        super().__init__("owner must be specified when deploying a contract")
+
+
+class ArgumentError(PiecrustError):
+    """What the caller gave can not be used; nothing ran."""
+
+
+class EncodeError(ArgumentError, ValueError):
+    """A value does not fit the type it should be encoded as.
+
+    `path` leads to the place in the value, as in `1.balance`; it is empty for the whole.
+    """
+
+    kind = "CompositeSerializerError"
+
+    def __init__(self, expected: str, got: str, path: str = "") -> None:
+        super().__init__(f"{path}: expected {expected}, got {got}" if path else f"expected {expected}, got {got}")
+        self.expected = expected
+        self.got = got
+        self.path = path
+
+
+class InvalidArgument(EncodeError):
+    """An argument of a contract's function does not fit the contract's interface. `position` counts from 1."""
+
+    def __init__(self, function: str, position: int, name: str, error: EncodeError) -> None:
+        where = f"argument {position}"
+        super().__init__(error.expected, error.got, f"{where}.{error.path}" if error.path else where)
+        self.function = function
+        self.position = position
+        self.name = name
+
+
+class InvalidType(ArgumentError, ValueError):
+    """No Rust type that rkyv archives is written like this. `position` is the character, in a string."""
+
+    def __init__(self, written: str, reason: str, position: int | None = None) -> None:
+        super().__init__(f"{written}: {reason}" if position is None else f"{written!r}, character {position}: {reason}")
+        self.written = written
+        self.reason = reason
+        self.position = position
+
+
+class WrongArguments(ArgumentError):
+    """A contract's function was given too few or too many arguments, or one by a name that it does not have."""
+
+    def __init__(self, signature: str, reason: str) -> None:
+        super().__init__(f"{signature}: {reason}")
+        self.signature = signature
+        self.reason = reason
+
+
+class NotInAbi(ArgumentError):
+    """The contract's interface has no such `what` ("function", "event", "type", "value"); `known` are those it has."""
+
+    def __init__(self, what: str, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"the contract's interface has no {what} {name!r} (it has: {', '.join(known) or 'none'})")
+        self.what = what
+        self.name = name
+        self.known = known
+
+
+class CompositeSerializerError(ArgumentError):
+    """An owner or a metadata value is longer than its buffer (bytes, as serialized)."""
+
+    kind = "CompositeSerializerError"
+
+    def __init__(self, what: str, length: int, length_max: int) -> None:
+        super().__init__(f"{what} takes {length} bytes, at most {length_max} fit")
+        self.what = what
+        self.length = length
+        self.length_max = length_max
+
+
+class GasLimitInvalid(ArgumentError):
+    """Gas limits are whole numbers from 0 to 2**64 - 1."""
+
+    def __init__(self, gas_limit: object) -> None:
+        super().__init__(f"gas limit {gas_limit!r} is not a whole number from 0 to 2**64 - 1")
+        self.gas_limit = gas_limit
+
+
+class InvalidHostQuery(ArgumentError):
+    """Something registered as a host query that can not be one."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"host query {name!r}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class DecodeError(PiecrustError, ValueError):
+    """Bytes are not a valid archive of the type they should be decoded as.
+
+    `path` leads to the place in the value, as in `1.balance`; it is empty for the whole. `offset` is the byte where
+    it went wrong.
+    """
+
+    kind = "ValidationError"
+
+    def __init__(self, expected: str, got: str, path: str = "", offset: int = 0) -> None:
+        where = f"{path} (byte {offset})" if path else f"byte {offset}"
+        super().__init__(f"{where}: expected {expected}, got {got}")
+        self.expected = expected
+        self.got = got
+        self.path = path
+        self.offset = offset
+
+
+class SessionError(PiecrustError):
+    """The session can not be used, or not like this."""
+
+    kind = "SessionError"
+
+
+class SessionClosed(SessionError):
+    """The session is over: committed, closed, ended by a failed migration, or inherited through `fork`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the session is over: {reason}")
+        self.reason = reason
+
+
+class SessionBusy(SessionError):
+    """The session is running a call: it was used from a second thread, or from inside a host query or hook."""
+
+    def __init__(self) -> None:
+        super().__init__("the session is running a call")
+
+
+class EngineError(PiecrustError):
+    """Contracts can not run on this machine or installation."""
+
+
+class UnsupportedWasmtime(EngineError):
+    """The installed wasmtime is not a version whose private structures and defaults are known."""
+
+    def __init__(self, found: str, supported: str) -> None:
+        super().__init__(f"wasmtime {found} is not supported (needs {supported})")
+        self.found = found
+        self.supported = supported
+
+
+class NativeStackTooSmall(EngineError):
+    """No thread with enough native stack for nested calls could be had (bytes)."""
+
+    def __init__(self, stack_bytes: int, stack_bytes_min: int) -> None:
+        super().__init__(f"{stack_bytes} bytes of native stack, calls need {stack_bytes_min}")
+        self.stack_bytes = stack_bytes
+        self.stack_bytes_min = stack_bytes_min
+
+
+class AddressSpaceExhausted(EngineError):
+    """The system gives no address space of that size (bytes) for a contract's memory; `errno` is its reason."""
+
+    def __init__(self, size: int, errno: int) -> None:
+        super().__init__(f"no room for {size} bytes of address space (errno {errno})")
+        self.size = size
+        self.errno = errno
+
+
+class EngineFailure(EngineError):
+    """The WebAssembly engine did not do what it must, for no reason that a contract could give."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

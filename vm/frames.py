@@ -1,0 +1,290 @@
+"""The running side of a session: frames of nested calls, their gas, and what a failure takes back.
+
+* A top-level call is all or nothing: when it fails, memories, lengths and transient data are what they were.
+* A callee that fails takes back what it and its callees changed in any contract, its caller's memory included; the
+  globals of instances stay as they are, as in the original.
+* All calls to a contract inside one top-level call share one instance. It is kept for the next top-level call where the
+  rewriter proves that a fresh one could not differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from piecrust.objects.ids import ContractId
+from piecrust.objects.transcript import QueryAnswer
+from piecrust.vm import errors
+from piecrust.vm.contracts import ContractTable, DeployedContract
+from piecrust.vm.events import Event, revert
+from piecrust.vm.host import active
+from piecrust.vm.host_queries import RegisteredQuery
+from piecrust.vm.instance import Instance
+from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CALL_DEPTH_MAX
+from piecrust.vm.receipt import FailedFrame
+from piecrust.vm.transient import TransientQuery, TransientStorage
+from piecrust.vm.undo import UndoLog
+
+if TYPE_CHECKING:
+    from piecrust.vm.engine import Deadline
+    from piecrust.vm.memory import Memory
+
+CallHook = Callable[[ContractId, str, bytes, tuple[ContractId, ...]], str | None]
+Feed = Callable[[bytes], object]
+
+
+class Frame:
+    """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed."""
+
+    __slots__ = (
+        "children",
+        "contract",
+        "depth",
+        "error",
+        "failed",
+        "function",
+        "limit",
+        "memory_length",
+        "parent",
+        "spent",
+    )
+
+    def __init__(self, contract: DeployedContract, function: str, limit: int, parent: Frame | None) -> None:
+        self.contract = contract
+        self.function = function
+        self.limit = limit
+        self.parent = parent
+        self.depth = 1 if parent is None else parent.depth + 1
+        self.spent = 0
+        self.memory_length = contract.memory.length
+        self.children: list[Frame] = []
+        self.failed: Frame | None = None
+        self.error: errors.CallFailed | None = None
+
+
+class Execution:
+    """What host functions see of a session, and the machinery of its calls. Used by one thread at a time."""
+
+    __slots__ = (
+        "_deadline",
+        "_ran",
+        "_undo",
+        "_used",
+        "answers",
+        "contain_failures",
+        "contracts",
+        "debug_messages",
+        "events",
+        "feed",
+        "hook",
+        "host_queries",
+        "metadata",
+        "top",
+        "transient",
+    )
+
+    def __init__(
+        self,
+        contracts: ContractTable,
+        host_queries: dict[str, RegisteredQuery | TransientQuery],
+        metadata: dict[str, bytes],
+        *,
+        contain_failures: bool,
+        transient: TransientStorage | None,
+    ) -> None:
+        self.contracts = contracts
+        self.host_queries = host_queries
+        self.metadata = metadata
+        self.contain_failures = contain_failures
+        self.transient = transient
+        self.events: list[Event] = []
+        self.answers: list[QueryAnswer] = []
+        self.debug_messages: list[str] = []
+        self.feed: Feed | None = None
+        self.hook: CallHook | None = None
+        self.top: Frame | None = None
+        self._undo = UndoLog()
+        self._ran: set[Memory] = set()
+        self._used: list[DeployedContract] = []
+        self._deadline: Deadline | None = None
+
+    def run(
+        self,
+        contract_id: ContractId,
+        function: str,
+        argument: bytes,
+        limit: int,
+        *,
+        keep: bool = True,
+        deadline: Deadline | None = None,
+    ) -> tuple[bytes, Frame]:
+        """A top-level call: the returned data and its frame. With `keep` False a success is taken back, too.
+
+        Raises:
+            CallFailed: The call failed. Its events are in `events`, reverted.
+        """
+        contract = self.contracts.opened(contract_id)
+        self._undo.settle(self._ran)
+        self._ran = {contract.memory}
+        self.answers = []
+        if deadline is not None:
+            self._begin_interruptible(deadline)
+        frame = self.top = Frame(contract, function, limit, None)
+        first_event = len(self.events)
+        outer = active.session
+        active.session = self
+        try:
+            data = self._call(frame, argument)
+        except BaseException as error:
+            self._take_back(0)
+            revert(self.events, first_event)
+            if isinstance(error, errors.CallFailed):
+                error.events = tuple(self.events[first_event:])
+                error.gas_limit = limit
+                error.frames = failed_frames(frame, error)
+            self._end(reusable=False)
+            raise
+        finally:
+            active.session = outer
+            self.top = None
+        if not keep:
+            self._take_back(0)
+        self._end(reusable=deadline is None)
+        return data, frame
+
+    def call(self, callee_id: ContractId, function: str, argument: bytes, limit: int) -> tuple[bytes, Frame]:
+        """A nested call by the contract that runs: the returned data and the callee's frame.
+
+        Raises:
+            ContractDoesNotExist: As it says; nothing was charged, and no frame made.
+            CallTooDeep: The same.
+            CallFailed: The callee failed, and is undone.
+        """
+        caller = self.top
+        assert caller is not None, "only a running contract calls"
+        if caller.depth >= CALL_DEPTH_MAX:
+            raise CallTooDeep
+        contract = self.contracts.opened(callee_id)
+        mark = self._undo.checkpoint(self._ran)
+        transient_mark = 0 if self.transient is None else self.transient.mark()
+        first_event = len(self.events)
+        self._ran = {contract.memory}
+        frame = self.top = Frame(contract, function, limit, caller)
+        try:
+            if function == "init":
+                raise errors.InitializationError("init runs at deployment only")
+            data = self._call(frame, argument)
+        except errors.CallFailed as error:
+            if isinstance(error, errors.TimeLimitExceeded):
+                raise
+            self._undo.rollback(mark, self._ran)
+            if self.transient is not None:
+                self.transient.rollback(transient_mark)
+            revert(self.events, first_event)
+            self._ran = {caller.contract.memory}
+            self.top = caller
+            frame.error = error
+            caller.failed = frame
+            raise
+        self._ran.add(caller.contract.memory)
+        self.top = caller
+        caller.failed = None
+        caller.children.append(frame)
+        return data, frame
+
+    def callers(self) -> Iterable[Frame]:
+        """The frames below the one that runs, nearest first."""
+        frame = self.top.parent if self.top is not None else None
+        while frame is not None:
+            yield frame
+            frame = frame.parent
+
+    def settle(self) -> None:
+        """Makes what the memories hold the state that failures go back to; for changes made outside of calls."""
+        self._undo.settle(self._ran)
+        self._ran = set()
+
+    def adopt(self, memory: Memory) -> None:
+        """Takes a memory that the host wrote to (a deployed contract's data) into the next settlement."""
+        self._ran.add(memory)
+
+    def close_instances(self) -> None:
+        """Gives up every instance, as the original does after each top-level call."""
+        for contract in self.contracts.loaded():
+            if contract.instance is not None:
+                contract.instance.close()
+                contract.instance = None
+
+    def _call(self, frame: Frame, argument: bytes) -> bytes:
+        contract, limit = frame.contract, frame.limit
+        code, memory = contract.code, contract.memory
+        instance = contract.instance
+        if instance is None:
+            memory.log = self._undo
+            instance = contract.instance = Instance(code, memory, deadline=self._deadline)
+            self._used.append(contract)
+        elif not contract.used:
+            self._used.append(contract)
+        contract.used = True
+        length = len(argument)
+        if length > ARGUMENT_BYTES_MAX:
+            raise errors.MemoryAccessOutOfBounds(0, length, ARGUMENT_BYTES_MAX)
+        if frame.function not in code.functions:
+            raise errors.InvalidFunction(frame.function)
+        if length:
+            memory.write(code.argument, argument)
+        instance.set_gas(limit)
+        try:
+            length = instance.call(frame.function, length)
+        except errors.CallFailed as error:
+            remaining = instance.remaining()
+            frame.spent = limit - remaining
+            if remaining or isinstance(error, errors.TimeLimitExceeded):
+                raise
+            raise errors.OutOfGas from error
+        frame.spent = limit - instance.remaining()
+        if length > ARGUMENT_BYTES_MAX:
+            raise errors.MemoryAccessOutOfBounds(code.argument, length, memory.limit)
+        return memory.read(code.argument, length)
+
+    def _begin_interruptible(self, deadline: Deadline) -> None:
+        self.close_instances()
+        self._deadline = deadline
+
+    def _take_back(self, mark: int) -> None:
+        self._undo.rollback(mark, self._ran)
+        self._ran = set()
+
+    def _end(self, *, reusable: bool) -> None:
+        """After a top-level call: instances that a fresh one could differ from are given up."""
+        for contract in self._used:
+            instance = contract.instance
+            contract.used = False
+            if instance is not None and not (reusable and contract.memory not in self._undo.grown and instance.reset()):
+                instance.close()
+                contract.instance = None
+        self._used = []
+        self._deadline = None
+        if self.transient is not None:
+            self.transient.clear()
+
+
+class CallTooDeep(errors.CallFailed):
+    """A callee would be one frame too many; only its caller sees this, as an unknown error."""
+
+    kind = "SessionError"
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {CALL_DEPTH_MAX} nested calls")
+
+
+def failed_frames(top: Frame, error: errors.CallFailed) -> tuple[FailedFrame, ...]:
+    """The top-level call that ended with `error`, then each last callee that had failed in it, outermost first."""
+    frames = []
+    frame: Frame | None = top
+    top.error = error
+    while frame is not None:
+        reason = frame.error
+        frames.append(FailedFrame(frame.contract.id, frame.function, frame.limit, frame.spent, str(reason)))
+        frame = frame.failed
+    return tuple(frames)

@@ -1,0 +1,93 @@
+"""Host queries: what contracts may ask the host.
+
+A query is a callable that takes the argument's bytes and gives the answer's, free of charge, or an object with two
+methods: `price(argument) -> gas`, asked and charged first, and `execute(argument) -> answer`. Answers are recorded with
+every commit, so that it can be replayed without the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from piecrust.vm.errors import InvalidHostQuery
+from piecrust.vm.limits import ARGUMENT_BYTES_MAX, GAS_LIMIT_MAX
+
+Execute = Callable[[bytes], bytes]
+Price = Callable[[bytes], int]
+
+
+@runtime_checkable
+class HostQuery(Protocol):
+    """A query with a price of its own."""
+
+    def price(self, argument: bytes, /) -> int:
+        """Gas that answering `argument` costs; charged before `execute`."""
+        ...
+
+    def execute(self, argument: bytes, /) -> bytes:
+        """The answer, at most 64 KiB."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredQuery:
+    """A host query as sessions use it; `price` is None where it costs nothing."""
+
+    price: Price | None
+    execute: Execute
+
+
+class HostQueryFailure(Exception):
+    """A query raised, or gave something that is no answer; the reason is `__cause__`."""
+
+
+def register(name: str, query: HostQuery | Execute) -> RegisteredQuery:
+    """What to keep of a query that a user registers.
+
+    Raises:
+        InvalidHostQuery: It is neither a callable nor has `price` and `execute`.
+    """
+    if isinstance(query, HostQuery):
+        return RegisteredQuery(query.price, query.execute)
+    if callable(query):
+        return RegisteredQuery(None, query)
+    raise InvalidHostQuery(name, "neither a callable nor an object with price and execute")
+
+
+def price(query: RegisteredQuery, argument: bytes) -> int:
+    """What the query asks for `argument`.
+
+    Raises:
+        HostQueryFailure: The query raised, or its price is not an amount of gas.
+    """
+    if query.price is None:
+        return 0
+    try:
+        asked = query.price(argument)
+        if not isinstance(asked, int) or not 0 <= asked <= GAS_LIMIT_MAX:
+            raise TypeError(f"a price must be a whole number from 0 to 2**64 - 1, not {asked!r}")
+    except Exception as error:
+        raise HostQueryFailure from error
+    return asked
+
+
+def execute(query: RegisteredQuery, argument: bytes) -> bytes:
+    """The query's answer.
+
+    Raises:
+        HostQueryFailure: The query raised, or its answer is not bytes that fit in the argument buffer.
+    """
+    try:
+        answer = bytes(memoryview(query.execute(argument)))
+        if len(answer) > ARGUMENT_BYTES_MAX:
+            raise ValueError(f"an answer of {len(answer)} bytes, at most {ARGUMENT_BYTES_MAX} fit")
+    except Exception as error:
+        raise HostQueryFailure from error
+    return answer
+
+
+def without(queries: Mapping[str, RegisteredQuery], excluded: frozenset[str]) -> dict[str, RegisteredQuery]:
+    """The queries that a session offers."""
+    return {name: query for name, query in queries.items() if name not in excluded}

@@ -1,0 +1,286 @@
+"""The host functions that contracts import.
+
+Each takes the execution and the arguments that the contract gave (unsigned), and returns what the contract gets. Bad
+pointers and lengths end the contract that gave them. Offsets are checked against the whole address range of the memory,
+not its length, as in the original.
+"""
+
+from __future__ import annotations
+
+from piecrust.objects.ids import ContractId
+from piecrust.objects.transcript import QueryAnswer
+from piecrust.vm import errors, host, host_queries
+from piecrust.vm.contracts import DeployedContract
+from piecrust.vm.events import Event
+from piecrust.vm.frames import CallTooDeep, Execution, Frame
+from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
+from piecrust.vm.instance import Instance
+from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CONTRACT_ID_BYTES, EVENT_BYTE_GAS, callee_gas_limit
+from piecrust.vm.transient import TransientQuery, set_price
+
+PANICKED = -1
+OUT_OF_GAS = -2
+NO_SUCH_CONTRACT = -3
+UNKNOWN_ERROR = -(2**31)
+
+HOST_QUERY_PANIC = "host query panicked"
+
+
+def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argument_length: int, gas: int) -> int:
+    """Calls another contract: the length of what it returned, now in the argument buffer, or an error code."""
+    frame = _running(execution)
+    contract, instance = frame.contract, _instance(frame)
+    memory, buffer = contract.memory, contract.code.argument
+    _check(frame, callee_at, CONTRACT_ID_BYTES)
+    _check(frame, name_at, name_length)
+    _check_argument(frame, argument_length)
+    try:
+        function = memory.read(name_at, name_length).decode()
+    except UnicodeDecodeError as error:
+        raise errors.InvalidUtf8("function name", error.start) from None
+    callee = ContractId(memory.read(callee_at, CONTRACT_ID_BYTES))
+    argument = memory.read(buffer, argument_length)
+    remaining = instance.remaining()
+    limit = callee_gas_limit(gas, remaining)
+    try:
+        if execution.hook is not None:
+            _ask_hook(execution, callee, function, argument)
+        data, called = execution.call(callee, function, argument, limit)
+    except (errors.ContractDoesNotExist, CallTooDeep, HookRefused) as error:
+        return _error_code(frame, error)
+    except errors.TimeLimitExceeded:
+        raise
+    except errors.CallFailed as error:
+        instance.set_gas(remaining - limit)
+        return _error_code(frame, error)
+    if data:
+        memory.write(buffer, data)
+    instance.set_gas(remaining - called.spent)
+    return len(data)
+
+
+def hq(execution: Execution, name_at: int, name_length: int, argument_length: int) -> int:
+    """Asks a host query: the length of its answer, now in the argument buffer."""
+    frame = _running(execution)
+    _check(frame, name_at, name_length)
+    _check_argument(frame, argument_length)
+    name = _text(frame, name_at, name_length, "host query name")
+    memory, buffer = frame.contract.memory, frame.contract.code.argument
+    query = execution.host_queries.get(name)
+    if query is None:
+        raise errors.MissingHostQuery(name)
+    argument = memory.read(buffer, argument_length)
+    if isinstance(query, TransientQuery):
+        answer = _transient(execution, frame, query, argument)
+    else:
+        try:
+            answer = _ask(execution, frame, name, query, argument)
+        except HostQueryFailure as failure:
+            if not execution.contain_failures:
+                raise
+            raise errors.Panic(HOST_QUERY_PANIC) from failure.__cause__
+    if answer:
+        memory.write(buffer, answer)
+    return len(answer)
+
+
+def hd(execution: Execution, name_at: int, name_length: int) -> int:
+    """Reads the session's metadata: the length of the value, now in the argument buffer; 0 for an unknown name."""
+    frame = _running(execution)
+    _check(frame, name_at, name_length)
+    value = execution.metadata.get(_text(frame, name_at, name_length, "metadata name"))
+    if not value:
+        return 0
+    _answer(frame, value)
+    return len(value)
+
+
+def emit(execution: Execution, topic_at: int, topic_length: int, data_length: int) -> None:
+    """Emits an event with the argument buffer's data, 4 gas per byte of topic and data."""
+    frame = _running(execution)
+    _check(frame, topic_at, topic_length)
+    _check_argument(frame, data_length)
+    _charge(frame, EVENT_BYTE_GAS * (topic_length + data_length))
+    contract = frame.contract
+    data = contract.memory.read(contract.code.argument, data_length)
+    topic = _text(frame, topic_at, topic_length, "event topic")
+    execution.events.append(Event(contract.id, topic, data))
+
+
+def feed(execution: Execution, length: int) -> None:
+    """Hands the argument buffer's data to the feeder call's receiver, at once and for good."""
+    frame = _running(execution)
+    _check_argument(frame, length)
+    if execution.feed is None:
+        raise errors.MissingFeed
+    contract = frame.contract
+    execution.feed(contract.memory.read(contract.code.argument, length))
+
+
+def caller(execution: Execution) -> int:
+    """1, and the calling contract's id in the argument buffer; 0 at the top."""
+    frame = _running(execution)
+    if frame.parent is None:
+        return 0
+    _answer(frame, frame.parent.contract.id)
+    return 1
+
+
+def callstack(execution: Execution) -> int:
+    """How many calls are below this one; their contracts' ids, nearest first, are in the argument buffer."""
+    frame = _running(execution)
+    ids = [below.contract.id for below in execution.callers()]
+    if ids:
+        _answer(frame, b"".join(ids))
+    return len(ids)
+
+
+def owner(execution: Execution, contract_at: int) -> int:
+    """The length of a contract's owner, now in the argument buffer; 0 if there is none. The null pointer means this one."""
+    frame = _running(execution)
+    _check(frame, contract_at, CONTRACT_ID_BYTES)
+    contract: DeployedContract | None = frame.contract
+    if contract_at:
+        contract_id = ContractId(frame.contract.memory.read(contract_at, CONTRACT_ID_BYTES))
+        contract = execution.contracts.find(contract_id)
+    if contract is None or not contract.owner:
+        return 0
+    _answer(frame, contract.owner)
+    return len(contract.owner)
+
+
+def self_id(execution: Execution) -> None:
+    """Puts the running contract's id into the argument buffer."""
+    frame = _running(execution)
+    _answer(frame, frame.contract.id)
+
+
+def limit(execution: Execution) -> int:
+    """The gas limit of the running call."""
+    return _running(execution).limit
+
+
+def spent(execution: Execution) -> int:
+    """What the running call has used of its limit, callees included."""
+    frame = _running(execution)
+    return frame.limit - _instance(frame).remaining()
+
+
+def panic(execution: Execution, length: int) -> None:
+    """Gives up, with the message in the argument buffer."""
+    raise errors.Panic(_message(_running(execution), length, "panic message"))
+
+
+def hdebug(execution: Execution, length: int) -> None:
+    """Leaves a message for whoever debugs the contract; kept even if the call fails."""
+    execution.debug_messages.append(_message(_running(execution), length, "debug message"))
+
+
+class HookRefused(errors.Panic):
+    """The session's call hook refuses a call; its caller sees a panic of the callee, at no cost."""
+
+
+def _running(execution: Execution) -> Frame:
+    frame = execution.top
+    assert frame is not None, "host functions are called by a running contract"
+    return frame
+
+
+def _instance(frame: Frame) -> Instance:
+    instance = frame.contract.instance
+    assert instance is not None, "a running contract has an instance"
+    return instance
+
+
+def _check(frame: Frame, offset: int, length: int) -> None:
+    end = frame.contract.memory.limit
+    if offset + length > end:
+        raise errors.MemoryAccessOutOfBounds(offset, length, end)
+
+
+def _check_argument(frame: Frame, length: int) -> None:
+    if length > ARGUMENT_BYTES_MAX:
+        contract = frame.contract
+        raise errors.MemoryAccessOutOfBounds(contract.code.argument, length, contract.memory.limit)
+
+
+def _answer(frame: Frame, data: bytes) -> None:
+    contract = frame.contract
+    contract.memory.write(contract.code.argument, data)
+
+
+def _text(frame: Frame, offset: int, length: int, what: str) -> str:
+    try:
+        return frame.contract.memory.read(offset, length).decode()
+    except UnicodeDecodeError as error:
+        raise errors.ContractTrap(f"{what} is not UTF-8 (at byte {error.start})") from None
+
+
+def _message(frame: Frame, length: int, what: str) -> str:
+    _check_argument(frame, length)
+    contract = frame.contract
+    try:
+        return contract.memory.read(contract.code.argument, length).decode()
+    except UnicodeDecodeError as error:
+        raise errors.InvalidUtf8(what, error.start) from None
+
+
+def _charge(frame: Frame, gas: int) -> None:
+    instance = _instance(frame)
+    remaining = instance.remaining()
+    if gas > remaining:
+        instance.set_gas(0)
+        raise errors.OutOfGas
+    instance.set_gas(remaining - gas)
+
+
+def _ask(execution: Execution, frame: Frame, name: str, query: RegisteredQuery, argument: bytes) -> bytes:
+    """Prices, charges and executes a query, and keeps what it answered for the transcript."""
+    asked = 0
+    try:
+        asked = host_queries.price(query, argument)
+        _charge(frame, asked)
+        answer = host_queries.execute(query, argument)
+    except (HostQueryFailure, errors.OutOfGas):
+        execution.answers.append(QueryAnswer(name, asked, None))
+        raise
+    execution.answers.append(QueryAnswer(name, asked, answer))
+    return answer
+
+
+def _transient(execution: Execution, frame: Frame, query: TransientQuery, argument: bytes) -> bytes:
+    storage = execution.transient
+    assert storage is not None, "transient queries are offered with a storage only"
+    if query is TransientQuery.GET:
+        return storage.get(frame.contract.id, argument)
+    _charge(frame, set_price(argument))
+    storage.set(frame.contract.id, argument)
+    return b""
+
+
+def _ask_hook(execution: Execution, callee: ContractId, function: str, argument: bytes) -> None:
+    assert execution.hook is not None
+    stack = (_running(execution).contract.id, *(below.contract.id for below in execution.callers()))
+    refusal = execution.hook(callee, function, argument, stack)
+    if refusal is not None:
+        raise HookRefused(refusal)
+
+
+def _error_code(frame: Frame, error: errors.CallFailed) -> int:
+    """What a caller gets for its callee's failure; a panic's message goes into the argument buffer."""
+    if isinstance(error, errors.Panic):
+        message = error.message.encode()[: ARGUMENT_BYTES_MAX - 4]
+        _answer(frame, len(message).to_bytes(4, "little") + message)
+        return PANICKED
+    if isinstance(error, errors.OutOfGas):
+        return OUT_OF_GAS
+    if isinstance(error, errors.ContractDoesNotExist):
+        return NO_SUCH_CONTRACT
+    return UNKNOWN_ERROR
+
+
+HOST_FUNCTIONS = {
+    function.__name__: function
+    for function in (c, hq, hd, emit, feed, caller, callstack, owner, self_id, limit, spent, panic, hdebug)
+}
+host.install(HOST_FUNCTIONS)

@@ -1,0 +1,68 @@
+"""Pages of a contract's memory in a stored state, as memories ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from piecrust.objects import tree
+from piecrust.objects.access import ObjectReader
+from piecrust.objects.kinds import Kind
+from piecrust.objects.tree import Shape
+
+
+class StoredPages:
+    """The leaves of one page tree. Every page is verified against its hash as it is read."""
+
+    __slots__ = ("_reader", "_root", "_shape")
+
+    def __init__(self, reader: ObjectReader, shape: Shape, root: bytes) -> None:
+        self._reader = reader
+        self._shape = shape
+        self._root = root
+
+    def page(self, index: int) -> bytes | None:
+        """The 64 KiB of a page, None if it was never written.
+
+        Raises:
+            CorruptObject: What is stored is not what its address says.
+        """
+        address = self.leaf(index)
+        if address is None:
+            return None
+        page: bytes = self._reader.load(Kind.PAGE, address)
+        return page
+
+    def leaf(self, index: int) -> bytes | None:
+        """The hash of a page, None if it was never written."""
+        return tree.lookup(self._reader, self._shape, self._root, index)
+
+    def indices(self, at_most: int) -> Sequence[int] | None:
+        """Which pages there are, in order; None if they are more than `at_most`."""
+        found: list[int] = []
+        for index, _ in tree.leaves(self._reader, self._shape, self._root):
+            if len(found) == at_most:
+                return None
+            found.append(index)
+        return found
+
+
+class ReplacingPages:
+    """The pages of a contract that replaced another one since the base: those that it wrote itself.
+
+    Leaves that the replaced contract left behind are part of the state, and are read again from the next commit on, as
+    in the original, but not by the session that replaced it.
+    """
+
+    __slots__ = ("_pages", "_replaced")
+
+    def __init__(self, pages: StoredPages, replaced: StoredPages) -> None:
+        self._pages = pages
+        self._replaced = replaced
+
+    def page(self, index: int) -> bytes | None:
+        """The 64 KiB of a page that the replacing contract wrote, else None."""
+        return None if self._pages.leaf(index) == self._replaced.leaf(index) else self._pages.page(index)
+
+    def indices(self, at_most: int) -> Sequence[int] | None:
+        """Which pages there may be, in order; None if they are more than `at_most`."""
+        return self._pages.indices(at_most)
