@@ -58,12 +58,6 @@ class PiecrustGroup(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl([(entry.name, entry.summary) for entry in entries])
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Names of commands that begin with the word, or the options."""
-        from piecrust.cli.completion import command_names
-
-        return command_names(incomplete) or super().shell_complete(ctx, incomplete)
-
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Run one command line to its end: print, and exit with a code of `ExitCode`."""
         words = list(sys.argv[1:] if args is None else args)
