@@ -68,8 +68,7 @@ def walk(graph: Graph, tips: Iterable[CommitId], *, first_parent: bool = False) 
 
 
 def walk_between(graph: Graph, tips: Collection[CommitId], excluded: Collection[CommitId]) -> Iterator[CommitId]:
-    """What is reachable from `tips` but not from `excluded` (the range `excluded..tip`), every commit before its
-    parents.
+    """What is reachable from `tips` but not from `excluded`: the range `excluded..tip`, every commit before its parents.
 
     Cost: the commits down to the lowest generation at which the two sides still differ.
     """
@@ -131,7 +130,7 @@ def merge_base(graph: Graph, ours: CommitId, theirs: CommitId) -> CommitId | Non
 
 
 def suspects(graph: Graph, good: Collection[CommitId], bad: CommitId) -> list[CommitId]:
-    """The commits that may have brought a change which `bad` has and none of `good` has; the last one is `bad` itself."""
+    """The commits that may have brought a change which `bad` has and none of `good` has; the last one is `bad`."""
     return list(walk_between(graph, [bad], good))[::-1]
 
 
