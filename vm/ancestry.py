@@ -68,7 +68,7 @@ def walk(graph: Graph, tips: Iterable[CommitId], *, first_parent: bool = False) 
 
 
 def walk_between(graph: Graph, tips: Collection[CommitId], excluded: Collection[CommitId]) -> Iterator[CommitId]:
-    """What is reachable from `tips` but not from `excluded`: the range `excluded..tip`, every commit before its parents.
+    """What is reachable from `tips` but not from `excluded`: the range `excluded..tip`, children before parents.
 
     Cost: the commits down to the lowest generation at which the two sides still differ.
     """
