@@ -457,7 +457,10 @@ class _Function:
         alignment, at = read_u32(self.data, at)
         if alignment > 4:  # also where a bit says that the index of a memory follows
             raise InvalidModule("invalid alignment", at)
-        return read_u64(self.data, at) if self.code.is64 else read_u32(self.data, at)
+        offset, after = read_u64(self.data, at)  # engines that know 64-bit memories read it so for any memory
+        if offset >> 32 and not self.code.is64:
+            raise InvalidModule("offset out of range", at)
+        return offset, after
 
     def _skip_memory(self, at: int) -> int:
         if self.data[at] != 0:
