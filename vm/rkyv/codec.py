@@ -1,0 +1,106 @@
+"""A type compiled once, ready to encode and decode."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from piecrust.vm.rkyv.decode import Decoders
+from piecrust.vm.rkyv.encode import Encoders
+from piecrust.vm.rkyv.flat import Flats
+from piecrust.vm.rkyv.layout import Layout, Layouts
+from piecrust.vm.rkyv.mismatch import Mismatch, describe
+from piecrust.vm.rkyv.reader import Limits, Reader
+from piecrust.vm.rkyv.steps import reserve
+from piecrust.vm.rkyv.types import RustType
+
+T = TypeVar("T")
+
+LIMITS = Limits()
+"""The limits of a decoder that is not given others."""
+
+
+class Codec(Generic[T]):
+    """Encodes values of one type and decodes archives of it.
+
+    An archive ends with the archived value itself, its *root*; what the root points to lies before it. Codecs are
+    immutable and may be shared between threads.
+    """
+
+    __slots__ = ("_decoder", "_encoder", "_flat", "_pack", "_unpack", "layout", "type")
+
+    def __init__(self, rust: RustType) -> None:
+        """Compiles a type. Raises `InvalidType` for one that is infinite, too large or has keys without an order."""
+        layouts = Layouts()
+        flats = Flats(layouts)
+        self.type = rust
+        self.layout: Layout = layouts.of(rust)
+        self._encoder = Encoders(layouts, flats).of(rust)
+        self._decoder = Decoders(layouts, flats).of(rust)
+        self._flat = flats.of(rust)
+        if self._flat is not None:
+            packer = self._flat.packer()
+            self._pack, self._unpack = packer.pack, packer.unpack_from
+
+    def __repr__(self) -> str:
+        return f"<Codec of {self.type}>"
+
+    def encode(self, value: Any) -> bytes:
+        """The archive of a value. Raises `EncodeError`, with the path to what does not fit."""
+        try:
+            if self._flat is not None:
+                leaves: list[Any] = []
+                self._flat.take(leaves, value)
+                return self._pack(*leaves)
+            return self._encode_parts(value)
+        except Mismatch as mismatch:
+            raise mismatch.as_encode_error() from None
+        except RecursionError:
+            raise Mismatch(str(self.type), "a value nested too deeply").as_encode_error() from None
+
+    def decode(self, data: bytes | bytearray | memoryview, limits: Limits = LIMITS) -> T:
+        """The value in an archive, which may come from anybody.
+
+        Accepts what rkyv's `check_archived_root` accepts, up to the limits. Raises `DecodeError`.
+        """
+        try:
+            return self._decode(_checked_bytes(data, limits), limits)
+        except Mismatch as mismatch:
+            raise mismatch.as_decode_error() from None
+        except RecursionError:
+            raise Mismatch(str(self.type), "a value nested too deeply").as_decode_error() from None
+
+    def _encode_parts(self, value: Any) -> bytes:
+        out = bytearray()
+        prepared = self._encoder.prepare(out, value)
+        root = reserve(out, self.layout.align, self.layout.size)
+        self._encoder.place(out, root, prepared)
+        return bytes(out)
+
+    def _decode(self, data: bytes, limits: Limits) -> T:
+        layout = self.layout
+        root = len(data) - layout.size
+        if root < 0:
+            raise Mismatch(f"{self.type} of at least {layout.size} bytes", f"{len(data)} bytes")
+        if root & (layout.align - 1):
+            raise Mismatch(f"{self.type} aligned to {layout.align}", f"{len(data)} bytes", root)
+        flat = self._flat
+        if flat is None:
+            reader = Reader(data, limits)
+            reader.enter(root, layout.size, layout.align)
+            reader.spend(layout.values, layout.nesting, root)
+            return self._decoder.read(reader, root)  # type: ignore[no-any-return]  # made for this type
+        try:
+            return flat.build(self._unpack(data, root), 0)  # type: ignore[no-any-return]  # made for this type
+        except Mismatch as mismatch:
+            mismatch.offset = root + (flat.offsets[mismatch.offset] if flat.offsets else 0)
+            raise
+
+
+def _checked_bytes(data: bytes | bytearray | memoryview, limits: Limits) -> bytes:
+    if not isinstance(data, bytes):
+        if not isinstance(data, bytearray | memoryview):
+            raise Mismatch("bytes", describe(data))
+        data = bytes(data)
+    if len(data) > limits.bytes_max:
+        raise Mismatch(f"at most {limits.bytes_max} bytes", f"{len(data)} bytes")
+    return data
