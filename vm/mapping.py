@@ -1,0 +1,92 @@
+"""Address space for contract memories: reserved, populated by the kernel when touched, given back.
+
+Everything is an integer; nobody outside `memory`, `tracking` and `pager` sees an address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from ctypes import c_int, c_long, c_size_t, c_void_p
+from typing import Final, Protocol, cast
+
+from piecrust.vm.errors import AddressSpaceExhausted
+
+GUARD_BYTES = 1 << 21
+"""Mapped behind a memory: accesses of up to 16 bytes at its last addresses are not checked one by one."""
+
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0x40
+_MAP_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+_FAILED = c_void_p(-1).value
+_DISCARD = 4  # MADV_DONTNEED: on Linux private anonymous pages read as zeros afterwards
+_NO_HUGE_PAGES = 15  # MADV_NOHUGEPAGE: a huge page would count 2 MiB as written at the first store
+
+libc = ctypes.CDLL(None, use_errno=True)  # gives up the GIL: calls that may sleep
+quick_libc = ctypes.PyDLL(None, use_errno=True)  # keeps it: calls of about a microsecond
+
+
+class Window(Protocol):
+    """A range of the process's bytes: slices are copies, five times faster than ctypes.string_at. Keeps the GIL."""
+
+    def __getitem__(self, index: slice) -> bytes: ...
+
+
+def window(address: int, size: int) -> Window:
+    """Bytes to read, as they are at each moment. The mapping must outlive the use of it."""
+    return cast(Window, (ctypes.c_char * size).from_address(address))
+
+
+def writable(address: int, size: int) -> memoryview:
+    """Bytes to write. The mapping must outlive it."""
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+
+SPACE: Final = window(0, 1 << 56)
+"""Every byte of the process, by its address.
+
+Only for the engine's own structures: contract memory is reached through `Memory` alone.
+"""
+
+WORDS: Final = writable(0, 1 << 56).cast("q")
+"""Every aligned signed 64-bit word of the process, by its address / 8."""
+
+for _library in (libc, quick_libc):
+    _library.mmap.restype = c_void_p
+    _library.mmap.argtypes = [c_void_p, c_size_t, c_int, c_int, c_int, c_long]
+    _library.munmap.argtypes = [c_void_p, c_size_t]
+    _library.madvise.argtypes = [c_void_p, c_size_t, c_int]
+
+
+def reserve(size: int) -> int:
+    """Maps `size` bytes of zeros, readable and writable, which take memory only where they are touched.
+
+    Raises:
+        AddressSpaceExhausted: the system has no room for them (a limit on address space, strict overcommit, or
+            thousands of memories open at once).
+    """
+    address = quick_libc.mmap(None, size, _READ_WRITE, _MAP_FLAGS, -1, 0)
+    if address == _FAILED or address is None:
+        raise AddressSpaceExhausted(size, ctypes.get_errno())
+    if sys.platform == "linux":
+        quick_libc.madvise(address, size, _NO_HUGE_PAGES)
+    return int(address)
+
+
+def release(address: int, size: int) -> None:
+    """Gives a mapping back. Takes longer the more of it was touched, and lets other threads run meanwhile."""
+    libc.munmap(address, size)
+
+
+def discard(address: int, size: int) -> None:
+    """Makes whole granules zeros again and gives their memory back."""
+    if sys.platform == "linux":
+        libc.madvise(address, size, _DISCARD)
+    else:  # other systems may keep the content: a fresh mapping in place is zeros everywhere
+        libc.mmap(address, size, _READ_WRITE, _MAP_FLAGS | mmap_fixed(), -1, 0)
+
+
+def mmap_fixed() -> int:
+    """MAP_FIXED, which Python's mmap module does not name."""
+    return 0x10

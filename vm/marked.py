@@ -1,0 +1,168 @@
+"""Memory whose writes the contract itself marks, by code that the rewriter compiled into it.
+
+Works wherever memory can be mapped. A map holds one byte for each granule, 1 where something was written; the host
+marks its own writes, too. All pages of the base are put in place at the beginning, for nobody would bring them later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
+from piecrust.vm.mapping import GUARD_BYTES, release, reserve, window, writable
+
+_SYSTEM_PAGE = os.sysconf("SC_PAGESIZE")
+_NEAR_BYTES = 1 << 12  # of the map, looked at in every scan: 16 MiB of memory
+_MARKED = re.compile(rb"\x01+")
+_ZEROS = bytes(GRANULE_BYTES)
+_FAR_END = 1 << 32 - GRANULE_BITS  # of the map: loads and stores end at 4 GiB, bulk operators at the memory's length
+_IN_USE = 0xC0  # in the highest byte of a page map entry: present, or swapped out
+
+
+class DirtyMap:
+    """The map, as the engine sees it: a memory of fixed length."""
+
+    __slots__ = ("__weakref__", "address", "length", "limit")
+
+    def __init__(self, size: int) -> None:
+        self.address = reserve(size + GUARD_BYTES)
+        self.length = self.limit = size
+
+    def grow(self, length: int) -> None:
+        """Never happens: the map is declared with its maximum."""
+        raise AssertionError(length)
+
+    def close(self) -> None:
+        """Unmaps the map."""
+        if self.address:
+            release(self.address, self.length + GUARD_BYTES)
+            self.address = 0
+
+
+class MarkedRegion:
+    """The bytes of one memory, and which of them were written."""
+
+    __slots__ = (
+        "_bytes",
+        "_contents",
+        "_length",
+        "_map_bytes",
+        "_map_view",
+        "_view",
+        "address",
+        "failure",
+        "map",
+        "size",
+    )
+
+    def __init__(self, size: int, length: int, contents: Contents) -> None:
+        self.size = size
+        self.failure: BaseException | None = None
+        self._contents = contents
+        self._length = length
+        self.address = reserve(size + GUARD_BYTES)
+        try:
+            self.map = DirtyMap(size >> GRANULE_BITS)
+        except BaseException:
+            release(self.address, size + GUARD_BYTES)
+            raise
+        self._bytes = window(self.address, size)
+        self._view = writable(self.address, size)
+        self._map_bytes = window(self.map.address, self.map.length)
+        self._map_view = writable(self.map.address, self.map.length)
+        try:
+            base = contents.base
+            for index in base.indices(size // PAGE_BYTES) or ():
+                page = base.page(index)
+                if page is not None:
+                    self._view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] = page
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, at: int, length: int) -> bytes:
+        """Bytes that must lie within the size."""
+        return self._bytes[at : at + length]
+
+    def write(self, at: int, data: bytes) -> None:
+        """Writes bytes within the size; none, and nothing counts as written."""
+        if not data:
+            return
+        end = at + len(data)
+        self._view[at:end] = data
+        first = at >> GRANULE_BITS
+        count = (end - 1 >> GRANULE_BITS) - first + 1
+        self._map_view[first : first + count] = b"\1" * count
+
+    def restore(self, granules: Sequence[int]) -> None:
+        """Sets granules back to the contents. They do not count as written any more."""
+        for granule in granules:
+            at = granule << GRANULE_BITS
+            self._view[at : at + GRANULE_BYTES] = self._contents.granule(granule) or _ZEROS
+
+    def scan(self) -> list[tuple[int, int]]:
+        """The granules that were written since the last scan, as ranges (first, end)."""
+        found: list[tuple[int, int]] = []
+        near = max(self._length >> GRANULE_BITS, _NEAR_BYTES)
+        self._take(0, near, found)
+        if near < _FAR_END:
+            for start, end in self._far(near):
+                self._take(start, end, found)
+        return found
+
+    def extend(self, length: int) -> None:
+        """See `Region`. What was once looked at stays so when growth is undone."""
+        self._length = max(self._length, length)
+
+    def close(self) -> None:
+        """Unmaps the memory and its map."""
+        if self.address:
+            self._view.release()
+            self._map_view.release()
+            release(self.address, self.size + GUARD_BYTES)
+            self.map.close()
+            self.address = 0
+
+    def _take(self, start: int, end: int, found: list[tuple[int, int]]) -> None:
+        """Adds what is marked in a part of the map, and clears it."""
+        marks = self._map_bytes[start:end]
+        if marks.count(1):
+            for match in _MARKED.finditer(marks):
+                first, last = start + match.start(), start + match.end()
+                found.append((first, last))
+                self._map_view[first:last] = bytes(last - first)
+
+    def _far(self, near: int) -> list[tuple[int, int]]:
+        """Parts of the map, beyond the memory's length, that may hold marks.
+
+        A map page that was never written holds none. Where the system cannot say which ones were, it is all of them:
+        a megabyte.
+        """
+        start = near & -_SYSTEM_PAGE
+        if _page_map is None:
+            return [(near, _FAR_END)]
+        first = (self.map.address + start) // _SYSTEM_PAGE
+        entries = os.pread(_page_map, (_FAR_END - start) // _SYSTEM_PAGE * 8, first * 8)
+        used = entries[7::8]
+        if not any(used):
+            return []
+        parts = [
+            (start + i * _SYSTEM_PAGE, start + (i + 1) * _SYSTEM_PAGE) for i, byte in enumerate(used) if byte & _IN_USE
+        ]
+        return [(max(first, near), end) for first, end in parts]
+
+
+def _open_page_map() -> int | None:
+    """The kernel's page map of this process; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+_page_map = _open_page_map()

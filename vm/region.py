@@ -1,0 +1,35 @@
+"""What `Memory` needs of the bytes below it; `watched` and `marked` are the two ways to have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Region(Protocol):
+    """The bytes of one memory, and which of them were written.
+
+    `failure` is why a page could not be had while a contract ran. Ranges are of granules: (first, end).
+    """
+
+    address: int
+    size: int
+    failure: BaseException | None
+
+    def read(self, at: int, length: int) -> bytes:
+        """Copies bytes that lie within the size."""
+
+    def write(self, at: int, data: bytes) -> None:
+        """Writes bytes within the size. They count as written; no bytes at all do not."""
+
+    def restore(self, granules: Sequence[int]) -> None:
+        """Sets granules (sorted) back to the contents. They do not count as written any more."""
+
+    def scan(self) -> list[tuple[int, int]]:
+        """The granules that were written since the last scan."""
+
+    def extend(self, length: int) -> None:
+        """Makes ready for a memory of that length, if it is longer than before."""
+
+    def close(self) -> None:
+        """Unmaps the bytes."""

@@ -1,0 +1,62 @@
+"""Takes back what calls wrote: one log for all memories of a session.
+
+The old content is gone when a write is noticed, so it is remembered before: at each boundary between frames, for the
+memories that ran since the last one. A memory changes between two boundaries only if its contract ran, and the host's
+writes hit the same ranges.
+
+- A checkpoint copies what was written since the last one into the memory's shadow; the log gets what that replaces.
+- A failure rolls back to a mark: what was written since is put back from the shadow, or else from the base.
+- Between top-level calls nothing can be rolled back to but the last state, so there is no log; and the copy is made
+  when the next call begins, if one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from piecrust.vm.memory import Memory
+
+
+class UndoLog:
+    """The log of one session. A mark is its length at some moment; 0 is the state that `settle` saw."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        # (memory, granule, what the shadow held) or (memory, None, length before it grew)
+        self._entries: list[tuple[Memory, int, bytes | None] | tuple[Memory, None, int]] = []
+
+    def settle(self, ran: Iterable[Memory]) -> None:
+        """Takes what the memories hold for the state that a failure goes back to, before a top-level call."""
+        for memory in ran:
+            memory.remember()
+        self._entries.clear()
+
+    def checkpoint(self, ran: Iterable[Memory]) -> int:
+        """Takes what the memories hold for the state that a failure of the next frame goes back to: its mark."""
+        entries = self._entries
+        for memory in ran:
+            entries += memory.remember()
+        return len(entries)
+
+    def grew(self, memory: Memory, length: int) -> None:
+        """Notes the length (in bytes) that a memory had before it grew."""
+        self._entries.append((memory, None, length))
+
+    def rollback(self, mark: int, ran: Iterable[Memory]) -> None:
+        """Brings all memories back to a mark. `ran`: those that ran since the last checkpoint."""
+        changed: dict[Memory, set[int]] = {memory: memory.take_written() for memory in ran}
+        entries = self._entries
+        while len(entries) > mark:
+            entry = entries.pop()
+            memory = entry[0]
+            if entry[1] is None:
+                memory.shrink(entry[2])
+            else:
+                memory.forget(entry[1], entry[2])
+                changed.setdefault(memory, set()).add(entry[1])
+        for memory, granules in changed.items():
+            if granules:
+                memory.restore(granules)

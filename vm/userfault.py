@@ -1,0 +1,192 @@
+"""userfaultfd and PAGEMAP_SCAN: which granules of a mapping were written, and faults that the process serves itself.
+
+One descriptor serves all memories of the process (Linux 6.7 or later).
+
+- It asks for user-mode faults only, which needs no privilege.
+- Write protection is asynchronous: the kernel lifts it at the first write by itself. A scan lists what was written
+  since the last one and protects it again.
+- A granule counts as written only when it is present (or swapped out) and not the shared zero page. So memory that was
+  never touched needs no page tables, reads do not count, and a store of the value that was there does.
+- A range registered as `MISSING` reports the first access to each page that is not there, and waits for an answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from ctypes import c_char_p, c_int, c_long, c_uint64, c_ulong, c_void_p
+
+from piecrust.vm.mapping import libc, quick_libc
+
+WRITE_PROTECT, MISSING_AND_WRITE_PROTECT = 2, 3  # what a range is registered for
+
+_SYSTEM_CALL = {"x86_64": 323, "aarch64": 282, "riscv64": 282}  # userfaultfd
+_USER_MODE_ONLY = 1
+_API = 0xAA
+_FEATURES = 1 << 0 | 1 << 15  # PAGEFAULT_FLAG_WP, WP_ASYNC
+
+
+def _request(direction: int, family: int, number: int, size: int) -> int:
+    return direction << 30 | size << 16 | family << 8 | number
+
+
+_UFFDIO_API = _request(3, _API, 0x3F, 24)
+_UFFDIO_REGISTER = _request(3, _API, 0x00, 32)
+_UFFDIO_UNREGISTER = _request(2, _API, 0x01, 16)
+_UFFDIO_WAKE = _request(2, _API, 0x02, 16)
+_UFFDIO_COPY = _request(3, _API, 0x03, 40)
+_UFFDIO_ZEROPAGE = _request(3, _API, 0x04, 32)
+_PAGEMAP_SCAN = _request(3, ord("f"), 16, 96)
+_COPY_PROTECTED = 2
+_EAGAIN, _EEXIST = 11, 17
+_GRANULE_BYTES = 4096
+_MESSAGE = struct.Struct("<B7xQQ8x")  # uffd_msg of a page fault: event, flags, address
+MESSAGE_BYTES = _MESSAGE.size
+_PAGE_FAULT = 0x12
+
+_IS_WRITTEN, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO_PAGE = 1 << 1, 1 << 3, 1 << 4, 1 << 5
+_PROTECT_MATCHING, _REFUSE_OTHER_MODES = 1, 2
+_WORDS = 3  # of 64 bits in a range that a scan reports: first, end, categories
+_RANGES_FEW, _RANGES_MANY = 32, 4096
+
+for _library in (libc, quick_libc):
+    _library.ioctl.argtypes = [c_int, c_ulong, c_void_p]
+libc.syscall.restype = c_long
+_ioctl = quick_libc.ioctl
+
+
+class Descriptor:
+    """The process's userfaultfd, and its page map.
+
+    Raises:
+        OSError: the system has no userfaultfd with asynchronous write protection, or refuses it.
+    """
+
+    __slots__ = ("fault", "pagemap", "process")
+
+    def __init__(self) -> None:
+        number = _SYSTEM_CALL.get(platform.machine())
+        if sys.platform != "linux" or number is None:
+            raise OSError(38, "userfaultfd does not exist here")
+        fault = libc.syscall(c_long(number), c_long(os.O_CLOEXEC | _USER_MODE_ONLY))
+        if fault < 0:
+            raise OSError(ctypes.get_errno(), "userfaultfd")
+        self.fault = fault
+        self.process = os.getpid()
+        api = (c_uint64 * 3)(_API, _FEATURES, 0)
+        try:
+            self._control(_UFFDIO_API, api, "UFFDIO_API")
+            self.pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(fault)
+            raise
+
+    def close(self) -> None:
+        """Closes the descriptors; ranges that were registered are ordinary memory from then on."""
+        os.close(self.fault)
+        os.close(self.pagemap)
+
+    def register(self, address: int, size: int, mode: int) -> None:
+        """Watches a range from here on, as `mode` says."""
+        self._control(_UFFDIO_REGISTER, (c_uint64 * 4)(address, size, mode, 0), "UFFDIO_REGISTER")
+
+    def unregister(self, address: int, size: int) -> None:
+        """Stops watching a range. Its granules lose their protection: they count as written when watched again."""
+        self._control(_UFFDIO_UNREGISTER, (c_uint64 * 2)(address, size), "UFFDIO_UNREGISTER")
+
+    def copy(self, address: int, data: bytes) -> None:
+        """Puts data where granules are missing; it does not count as written. Wakes who waits."""
+        source = ctypes.cast(c_char_p(data), c_void_p).value or 0
+        end = address + len(data)
+        while address < end:
+            request = (c_uint64 * 5)(address, source, end - address, _COPY_PROTECTED, 0)
+            if not _ioctl(self.fault, _UFFDIO_COPY, ctypes.addressof(request)):
+                break
+            done = self._done(address, request[4])
+            address, source = address + done, source + done
+
+    def zero(self, address: int, size: int) -> None:
+        """Makes missing granules zeros, which do not count as written. Wakes who waits."""
+        end = address + size
+        while address < end:
+            request = (c_uint64 * 4)(address, end - address, 0, 0)
+            if not _ioctl(self.fault, _UFFDIO_ZEROPAGE, ctypes.addressof(request)):
+                break
+            address += self._done(address, request[3])
+
+    def wake(self, address: int, size: int) -> None:
+        """Lets whoever waits for a page of the range try again."""
+        self._control(_UFFDIO_WAKE, (c_uint64 * 2)(address, size), "UFFDIO_WAKE")
+
+    def wait(self) -> int:
+        """Waits for the next access to a missing page, and returns its address. Gives up the GIL."""
+        while True:
+            event, _, address = _MESSAGE.unpack(os.read(self.fault, MESSAGE_BYTES))
+            if event == _PAGE_FAULT:
+                return int(address)
+
+    def _done(self, address: int, done: int) -> int:
+        """How far a request came that did not reach its end. What is there already is passed over."""
+        error = ctypes.get_errno()
+        if error == _EAGAIN:
+            return done if done < 1 << 63 else 0
+        if error != _EEXIST:
+            raise OSError(error, "userfaultfd page")
+        self.wake(address, _GRANULE_BYTES)
+        return _GRANULE_BYTES
+
+    def _control(self, request: int, argument: ctypes.Array[c_uint64], what: str) -> None:
+        if libc.ioctl(self.fault, request, ctypes.addressof(argument)):
+            raise OSError(ctypes.get_errno(), what)
+
+
+class Scan:
+    """Finds what was written in one mapping; its request block is made once."""
+
+    __slots__ = ("_address", "_pagemap", "_ranges", "_request", "_request_address")
+
+    def __init__(self, descriptor: Descriptor, address: int) -> None:
+        self._address = address
+        self._pagemap = descriptor.pagemap
+        self._ranges = (c_uint64 * (_RANGES_FEW * _WORDS))()
+        self._request = (c_uint64 * 12)(
+            96, _PROTECT_MATCHING | _REFUSE_OTHER_MODES,
+            address, address, 0, ctypes.addressof(self._ranges), _RANGES_FEW, 0,
+            _IS_ZERO_PAGE, _IS_WRITTEN | _IS_ZERO_PAGE, _IS_PRESENT | _IS_SWAPPED, _IS_WRITTEN,
+        )  # fmt: skip
+        self._request_address = ctypes.addressof(self._request)
+
+    def extend(self, end: int) -> None:
+        """Looks at [0, `end`) of the mapping from here on."""
+        self._request[3] = self._address + end
+
+    def __call__(self) -> list[tuple[int, int]]:
+        """Granules written since the last scan, as (first, end), in order."""
+        count = _ioctl(self._pagemap, _PAGEMAP_SCAN, self._request_address)
+        if count == 0:
+            return []
+        if count < 0:
+            raise OSError(ctypes.get_errno(), "PAGEMAP_SCAN")
+        base, ranges = self._address, self._ranges
+        if count == 1:
+            return [(ranges[0] - base >> 12, ranges[1] - base >> 12)]
+        words = ranges[: count * _WORDS]
+        found = [(words[i] - base >> 12, words[i + 1] - base >> 12) for i in range(0, len(words), _WORDS)]
+        if count == self._request[6]:
+            found += self._rest()
+        return found
+
+    def _rest(self) -> list[tuple[int, int]]:
+        """Goes on where a full vector ended, with a larger one."""
+        request = self._request
+        if request[6] < _RANGES_MANY:
+            self._ranges = (c_uint64 * (_RANGES_MANY * _WORDS))()
+            request[5], request[6] = ctypes.addressof(self._ranges), _RANGES_MANY
+        start, request[2] = request[2], request[4]
+        try:
+            return self()
+        finally:
+            request[2] = start
