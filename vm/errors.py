@@ -31,6 +31,7 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
     │   ├── NotInAbi                                                            no such function, event or type
     │   ├── CompositeSerializerError                CompositeSerializerError    owner or metadata too long
     │   ├── GasLimitInvalid
+    │   ├── TimeLimitInvalid
     │   └── InvalidHostQuery
     ├── DecodeError (also ValueError)               ValidationError             bytes are not of the asked type
     ├── SessionError                                the session can not be used, or not like this
@@ -40,7 +41,8 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
         ├── UnsupportedWasmtime
         ├── EngineFailure
         ├── NativeStackTooSmall
-        └── AddressSpaceExhausted
+        ├── AddressSpaceExhausted
+        └── UnsafeCacheDirectory
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ from typing import TYPE_CHECKING
 from piecrust.objects.errors import PiecrustError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from piecrust.objects.ids import ContractId
     from piecrust.vm.receipt import Event, FailedFrame
 
@@ -317,6 +321,14 @@ class GasLimitInvalid(ArgumentError):
         self.gas_limit = gas_limit
 
 
+class TimeLimitInvalid(ArgumentError):
+    """Time limits are more than no seconds."""
+
+    def __init__(self, time_limit: object) -> None:
+        super().__init__(f"time limit {time_limit!r} is not a positive number of seconds")
+        self.time_limit = time_limit
+
+
 class InvalidHostQuery(ArgumentError):
     """Something registered as a host query that can not be one."""
 
@@ -394,6 +406,15 @@ class AddressSpaceExhausted(EngineError):
         super().__init__(f"no room for {size} bytes of address space (errno {errno})")
         self.size = size
         self.errno = errno
+
+
+class UnsafeCacheDirectory(EngineError):
+    """Compiled code is not kept in a directory that others could have written to."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} can not hold compiled code: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 class EngineFailure(EngineError):

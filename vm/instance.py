@@ -7,10 +7,10 @@ of instances that it can hold.
 
 from __future__ import annotations
 
+from piecrust.vm.code import Code
 from piecrust.vm.deadline import Deadline
 from piecrust.vm.errors import ContractTrap, InvalidFunction, TimeLimitExceeded
 from piecrust.vm.memory import Memory
-from piecrust.vm.modules import Code
 from piecrust.vm.traps import Interrupted
 
 

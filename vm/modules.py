@@ -1,118 +1,202 @@
-"""Contracts' code, compiled once: in memory and on disk."""
+"""The compile cache: a contract is validated, rewritten and compiled once, not once per session.
+
+Compiled code is kept in memory for the process, and on disk if there is a directory for it (see `code_files`). It
+depends on the contract, the rewriter, the engine with its configuration, the processor, the write tracker, and on
+whether it can be interrupted: each has its part in the key.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
+import platform
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import wasmtime
 from blake3 import blake3
-from piecrust.vm import native, tracking
-from piecrust.vm.contents import PAGE_BYTES
-from piecrust.vm.engine import engine, validate
+from piecrust.objects.ids import BytecodeHash
+from piecrust.vm import tracking
+from piecrust.vm.code import Code, CodeFacts
+from piecrust.vm.code_files import CodeFiles
+from piecrust.vm.engine import FINGERPRINT, engine, validate
 from piecrust.vm.errors import InvalidModule
-from piecrust.vm.rewrite import Reset, Rewritten, rewrite
-from piecrust.vm.rewrite.module import ExternKind
+from piecrust.vm.rewrite import REWRITER_VERSION, rewrite
 
+MEMORY_BYTES_MAX: Final = 256 << 20
+DISK_BYTES_MAX: Final = 1 << 30
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeFacts:
-    """What the host must know of a rewritten contract, besides its machine code."""
+_FORMAT = 1  # of a cached file: length of the facts (4 bytes), facts, machine code
+_LENGTH_BYTES = 4
 
-    kind: int
-    initial_length: int
-    argument: int
-    functions: frozenset[str]
-    segments: tuple[tuple[int, bytes], ...]
-    gas_export: str
-    reusable: bool
-    resets: tuple[Reset, ...]
-
-
-class Code:
-    """A compiled contract."""
-
-    __slots__ = ("_lock", "_module", "_prepared", "facts", "functions", "hash", "interruptible", "reusable", "size")
-
-    def __init__(
-        self, hash_: bytes, facts: CodeFacts, module: wasmtime.Module, *, interruptible: bool, size: int
-    ) -> None:
-        self.hash, self.facts, self.interruptible, self.size = hash_, facts, interruptible, size
-        self.functions, self.reusable = facts.functions, facts.reusable
-        self._module = module
-        self._prepared: dict[str, Any] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def kind(self) -> int:
-        """32 or 64: bits of its memory's addresses."""
-        return self.facts.kind
-
-    @property
-    def initial_length(self) -> int:
-        """Bytes that its memory has at deployment."""
-        return self.facts.initial_length
-
-    @property
-    def argument(self) -> int:
-        """Offset of the argument buffer."""
-        return self.facts.argument
-
-    def prepared(self) -> native.Prepared:
-        """Ready to be instantiated, on the native path in use."""
-        path = native.active()
-        found = self._prepared.get(path)
-        if found is None:
-            found = self._prepared[path] = native.prepare(
-                self._module, kind=self.facts.kind, interruptible=self.interruptible
-            )
-        return found
-
-
-def _facts(rewritten: Rewritten) -> CodeFacts:
-    memory = rewritten.memory
-    if memory is None:
-        raise InvalidModule("no memory")
-    a = [e.index for e in rewritten.exports if e.name == "A" and e.kind is ExternKind.GLOBAL]
-    bits = rewritten.globals[a[0]].initial.bits if a else b""
-    return CodeFacts(
-        kind=64 if memory.is64 else 32,
-        initial_length=memory.minimum * PAGE_BYTES,
-        argument=int.from_bytes(bits or b"", "little"),
-        functions=frozenset(e.name for e in rewritten.exports if e.kind is ExternKind.FUNCTION),
-        segments=rewritten.segments,
-        gas_export=rewritten.gas_export,
-        reusable=rewritten.reusable,
-        resets=rewritten.resets,
-    )
+_Key = tuple[BytecodeHash, str, bool]
 
 
 class Modules:
-    """The compile cache."""
+    """Compiled contracts. All of the process share one memory cache; `directory`, if given, is the disk cache.
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory
-        self._codes: OrderedDict[tuple[bytes, str, bool], Code] = OrderedDict()
+    Safe for all threads.
 
-    def compile(self, wasm: bytes, hash_: bytes | None = None, *, interruptible: bool = False) -> Code:
-        """The compiled contract."""
-        return self.load(hash_ or blake3(wasm).digest(), lambda: wasm, interruptible=interruptible)
+    Raises:
+        UnsafeCacheDirectory: the directory is somebody else's, or others may write to it.
+    """
 
-    def load(self, hash_: bytes, read: Callable[[], bytes], *, interruptible: bool = False) -> Code:
-        """The compiled contract with that hash; its bytecode is read only if need be."""
-        key = bytes(hash_), tracking.active(), interruptible
-        code = self._codes.get(key)
+    __slots__ = ("files",)
+
+    def __init__(self, directory: Path | None = None, *, disk_bytes_max: int = DISK_BYTES_MAX) -> None:
+        self.files = None if directory is None else CodeFiles(directory, bytes_max=disk_bytes_max)
+
+    def compile(self, wasm: bytes, bytecode: BytecodeHash | None = None, *, interruptible: bool = False) -> Code:
+        """A contract's code; `bytecode` is its hash, if known.
+
+        Takes some 0.7 milliseconds a kilobyte, or from the disk cache 1.6 milliseconds for 400 kilobytes.
+
+        Raises:
+            ContractRefused: it cannot become a contract.
+        """
+        key = bytecode or BytecodeHash(blake3(wasm).digest())
+        return self.load(key, lambda: wasm, interruptible=interruptible)
+
+    def load(self, bytecode: BytecodeHash, read: Callable[[], bytes], *, interruptible: bool = False) -> Code:
+        """The code of a contract that was compiled before; only if no cache has it the bytecode is read."""
+        key = bytecode, tracking.active(), interruptible
+        code = _shared.get(key)
         if code is None:
-            wasm = read()
-            validate(wasm)
-            rewritten = rewrite(wasm, track_writes=tracking.active() == "compiled")
-            module = wasmtime.Module(engine(interruptible=interruptible), rewritten.wasm)
-            code = Code(
-                bytes(hash_), _facts(rewritten), module, interruptible=interruptible, size=len(rewritten.wasm) * 4
-            )
-            self._codes[key] = code
+            with _shared.making(key):
+                code = _shared.get(key)
+                if code is None:
+                    code = self._from_file(key) or self._compile(key, read())
+                    _shared.put(key, code)
         return code
+
+    def remove(self, bytecode: BytecodeHash) -> None:
+        """Forgets the compiled code of a contract, in memory and on disk. Sessions that use it keep it."""
+        for tracker in tracking.NAMES:
+            for interruptible in (False, True):
+                key = bytecode, tracker, interruptible
+                _shared.remove(key)
+                if self.files is not None:
+                    self.files.remove(_file_name(key))
+
+    def recompile(self, wasm: bytes, bytecode: BytecodeHash | None = None) -> Code:
+        """Compiles a contract again, whatever the caches hold.
+
+        Raises:
+            ContractRefused: it cannot become a contract.
+        """
+        found = bytecode or BytecodeHash(blake3(wasm).digest())
+        self.remove(found)
+        return self.compile(wasm, found)
+
+    def _from_file(self, key: _Key) -> Code | None:
+        if self.files is None:
+            return None
+        name = _file_name(key)
+        content = self.files.read(name)
+        if content is None:
+            return None
+        start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+        try:
+            module = wasmtime.Module.deserialize(engine(interruptible=key[2]), content[start:])
+            facts = CodeFacts.decode(content[_LENGTH_BYTES:start])
+        except (wasmtime.WasmtimeError, ValueError, KeyError, TypeError):
+            self.files.remove(name)
+            return None
+        return Code(key[0], facts, module, interruptible=key[2], size=len(content))
+
+    def _compile(self, key: _Key, wasm: bytes) -> Code:
+        bytecode, tracker, interruptible = key
+        validate(wasm)
+        rewritten = rewrite(wasm, track_writes=tracker == "compiled")
+        facts = CodeFacts.of(rewritten)
+        try:
+            module = wasmtime.Module(engine(interruptible=interruptible), rewritten.wasm)
+        except wasmtime.WasmtimeError as error:
+            raise InvalidModule(str(error).split("\n", 1)[0]) from error
+        size = len(rewritten.wasm)
+        if self.files is not None:
+            encoded = facts.encode()
+            content = len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded + module.serialize()
+            size = len(content)
+            self.files.write(_file_name(key), content)
+        return Code(bytecode, facts, module, interruptible=interruptible, size=size)
+
+
+class _SharedCode:
+    """The process's code in memory; the least recently used goes first."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._codes: OrderedDict[_Key, Code] = OrderedDict()
+        self._lock = threading.Lock()
+        self._making: dict[_Key, threading.Lock] = {}
+
+    def get(self, key: _Key) -> Code | None:
+        with self._lock:
+            code = self._codes.get(key)
+            if code is not None:
+                self._codes.move_to_end(key)
+            return code
+
+    def put(self, key: _Key, code: Code) -> None:
+        with self._lock:
+            self._codes[key] = code
+            self._bytes += code.size
+            while self._bytes > self._bytes_max and len(self._codes) > 1:
+                self._bytes -= self._codes.popitem(last=False)[1].size
+
+    def remove(self, key: _Key) -> None:
+        with self._lock:
+            code = self._codes.pop(key, None)
+            if code is not None:
+                self._bytes -= code.size
+
+    @contextmanager
+    def making(self, key: _Key) -> Iterator[None]:
+        """One thread at a time: the others wait for what it makes."""
+        with self._lock:
+            lock = self._making.setdefault(key, threading.Lock())
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                self._making.pop(key, None)
+
+
+_shared = _SharedCode(MEMORY_BYTES_MAX)
+
+
+def _file_name(key: _Key) -> str:
+    bytecode, tracker, interruptible = key
+    parts = (_FORMAT, REWRITER_VERSION, FINGERPRINT, _processor(), tracker, interruptible, bytecode.hex())
+    return blake3("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+@functools.cache
+def _processor() -> str:
+    """What distinguishes processors that run different machine code."""
+    description = f"{sys.platform} {platform.machine()}"
+    if sys.platform == "linux":
+        with Path("/proc/cpuinfo").open("rb") as file:
+            for line in file:
+                if line.startswith((b"flags", b"Features")):
+                    return f"{description} {line.decode(errors='replace')}"
+    return f"{description} {platform.processor()}"
+
+
+def _after_fork() -> None:
+    """The child's engines are its own, and so must be its code."""
+    global _shared
+    _abandoned.append(_shared)
+    _shared = _SharedCode(MEMORY_BYTES_MAX)
+
+
+_abandoned: list[_SharedCode] = []  # kept: its modules belong to engines that are never deleted
+os.register_at_fork(after_in_child=_after_fork)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from typing import Final, Literal
 
-import wasmtime
 from piecrust.vm import host, public, unchecked
 from piecrust.vm.engine import engine
 
@@ -59,8 +58,3 @@ def linker(*, kind: int, interruptible: bool) -> Linker:
                 make = unchecked.Linker if path == "unchecked" else public.Linker
                 found = _linkers[key] = make(engine(interruptible=interruptible), functions, "I" if kind == 64 else "i")
     return found
-
-
-def prepare(module: wasmtime.Module, *, kind: int, interruptible: bool) -> Prepared:
-    """A module with its imports resolved."""
-    return linker(kind=kind, interruptible=interruptible).prepare(module)

@@ -1,0 +1,115 @@
+"""A compiled contract, and what the host must know of it besides its machine code."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import cbor2
+import wasmtime
+from piecrust.objects.ids import BytecodeHash
+from piecrust.vm import host, native
+from piecrust.vm.contents import PAGE_BYTES
+from piecrust.vm.errors import InvalidArgumentBuffer, InvalidMemory
+from piecrust.vm.rewrite import Reset, Rewritten
+from piecrust.vm.rewrite.module import ExternKind, ValueType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeFacts:
+    """What a contract declares, and what its rewriting made of it.
+
+    `kind`: 32 or 64, bits of its memory's addresses. `initial_length`: bytes of memory at deployment. `argument`:
+    offset of the argument buffer. `functions`: names of its exported functions. `segments`: bytes to be written at
+    deployment, with their offsets. `gas_export`, `reusable` and `resets`: see `Rewritten`.
+    """
+
+    kind: int
+    initial_length: int
+    argument: int
+    functions: frozenset[str]
+    segments: tuple[tuple[int, bytes], ...]
+    gas_export: str
+    reusable: bool
+    resets: tuple[Reset, ...]
+
+    @classmethod
+    def of(cls, rewritten: Rewritten) -> CodeFacts:
+        """The facts of a contract that was just rewritten."""
+        memory = rewritten.memory
+        if memory is None:
+            raise InvalidMemory("no memory")
+        return cls(
+            kind=64 if memory.is64 else 32,
+            initial_length=memory.minimum * PAGE_BYTES,
+            argument=_argument(rewritten),
+            functions=frozenset(entry.name for entry in rewritten.exports if entry.kind is ExternKind.FUNCTION),
+            segments=rewritten.segments,
+            gas_export=rewritten.gas_export,
+            reusable=rewritten.reusable,
+            resets=rewritten.resets,
+        )
+
+    def encode(self) -> bytes:
+        """The facts as bytes, for a cache."""
+        resets = [(reset.export, int(reset.type), reset.bits) for reset in self.resets]
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return cbor2.dumps({**fields, "functions": sorted(self.functions), "resets": resets})
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> CodeFacts:
+        """The facts that `encode` wrote. They come from a cache that only this user writes to, so they are believed."""
+        fields = cast(dict[str, Any], cbor2.loads(encoded))
+        fields["functions"] = frozenset(fields["functions"])
+        fields["segments"] = tuple((offset, data) for offset, data in fields["segments"])
+        fields["resets"] = tuple(Reset(export, ValueType(type_), bits) for export, type_, bits in fields["resets"])
+        return cls(**fields)
+
+
+def _argument(rewritten: Rewritten) -> int:
+    for entry in rewritten.exports:
+        if entry.name == "A" and entry.kind is ExternKind.GLOBAL:
+            return int.from_bytes(rewritten.globals[entry.index].initial.bits or b"", "little")
+    raise InvalidArgumentBuffer("not exported")
+
+
+class Code:
+    """A compiled contract, shared by all sessions of the process.
+
+    `size` is about what its machine code takes, in bytes. `interruptible` code looks at the clock (see `deadline`).
+    """
+
+    __slots__ = (
+        "_lock", "_module", "_prepared", "argument", "facts", "functions", "hash", "initial_length", "interruptible",
+        "kind", "reusable", "size",
+    )  # fmt: skip
+
+    def __init__(
+        self, bytecode: BytecodeHash, facts: CodeFacts, module: wasmtime.Module, *, interruptible: bool, size: int
+    ) -> None:
+        self.hash: Final = bytecode
+        self.facts: Final = facts
+        self.kind: Final = facts.kind
+        self.initial_length: Final = facts.initial_length
+        self.argument: Final = facts.argument
+        self.functions: Final = facts.functions
+        self.reusable: Final = facts.reusable
+        self.interruptible: Final = interruptible
+        self.size: Final = size
+        self._module = module
+        self._prepared: dict[tuple[str, int], native.Prepared] = {}
+        self._lock = threading.Lock()
+
+    def prepared(self) -> native.Prepared:
+        """Ready to be instantiated, on the native path in use."""
+        key = native.active(), host.installed()[0]
+        found = self._prepared.get(key)
+        if found is None:
+            with self._lock:
+                found = self._prepared.get(key)
+                if found is None:
+                    linker = native.linker(kind=self.kind, interruptible=self.interruptible)
+                    found = self._prepared[key] = linker.prepare(self._module)
+        return found
