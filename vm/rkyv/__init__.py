@@ -1,1 +1,1 @@
-"""A codec for rkyv 0.7 archives as `piecrust-uplink` writes them."""
+"""A codec for rkyv 0.7 archives as `piecrust-uplink` writes them. `piecrust.rkyv` is its public name."""

@@ -54,11 +54,11 @@ class NodeShape:
 
 def leaf_shape(key: Layout, value: Layout) -> NodeShape:
     """The shape of a leaf."""
-    entry = product((key, value))
+    entry = product((key, value), movable=2)
     return NodeShape(entry.size, entry.align, entry.offsets)
 
 
 def inner_shape(key: Layout) -> NodeShape:
     """The shape of an inner node."""
-    entry = product((Layout(4, 4), key))
+    entry = product((Layout(4, 4), key), movable=2)
     return NodeShape(entry.size, entry.align, entry.offsets)

@@ -7,6 +7,7 @@ which each node must lie before the one visited before it, and what a node's ent
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from piecrust.vm.rkyv.btree import (
@@ -60,7 +61,7 @@ def map_reader(
         levels = nodes.read_levels(reader, position + ROOT_OFFSET + offset)
         pairs = _linked_entries(levels[-1])
         keys = [order(pair[0]) for pair in pairs]
-        if any(later < earlier for earlier, later in zip(keys, keys[1:], strict=False)):
+        if any(later < earlier for earlier, later in pairwise(keys)):
             raise Mismatch(str(rust), "keys that do not ascend", position)
         if len(pairs) != length:
             raise Mismatch(f"{rust} of {length} entries", f"{len(pairs)} entries", position)

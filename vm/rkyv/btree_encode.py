@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
-from piecrust.vm.rkyv.btree import HEADER, INNER_BIT, MAP, POINTER, POINTER_OFFSET, ROOT_OFFSET, NodeShape, inner_shape, leaf_shape
+from piecrust.vm.rkyv.btree import (
+    HEADER,
+    INNER_BIT,
+    MAP,
+    POINTER,
+    POINTER_OFFSET,
+    ROOT_OFFSET,
+    NodeShape,
+    inner_shape,
+    leaf_shape,
+)
 from piecrust.vm.rkyv.layout import Layouts
 from piecrust.vm.rkyv.mismatch import Mismatch, describe
-from piecrust.vm.rkyv.ordering import SortKey, sort_key
+from piecrust.vm.rkyv.ordering import sort_key
 from piecrust.vm.rkyv.steps import Encoder, Place, Prepare, reserve
 from piecrust.vm.rkyv.types import UNIT, MapType, RustType, SetType
 
@@ -147,7 +159,7 @@ def _pairs(
             entries = sorted(((key(item[0]), item) for item in items(rust, value)), key=itemgetter(0), reverse=True)
         except TypeError:
             raise Mismatch(str(rust), f"a {describe(value)} whose keys have no common order") from None
-        for (one, (found, _)), (other, _) in zip(entries, entries[1:], strict=False):
+        for (one, (found, _)), (other, _) in pairwise(entries):
             if one == other:
                 raise Mismatch(str(rust), f"the key {found!r} twice"[:80])
         return [entry for _, entry in entries]
@@ -164,6 +176,6 @@ def _map_items(rust: RustType, value: Any) -> list[tuple[Any, Any]]:
 
 
 def _set_items(rust: RustType, value: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(value, Set | list | tuple):
+    if not isinstance(value, AbstractSet | list | tuple):
         raise Mismatch(str(rust), describe(value))
     return [(item, None) for item in value]

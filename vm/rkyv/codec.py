@@ -1,12 +1,30 @@
-"""A type compiled once, ready to encode and decode."""
+r"""Types compiled once, ready to encode and decode.
+
+>>> from piecrust.vm.rkyv.values import u64
+>>> archive = encode((u64(1), True))
+>>> archive.hex()
+'01000000000000000100000000000000'
+>>> decode(archive, tuple[u64, bool])
+(1, True)
+>>> decode(archive, "(u64, bool)")
+(1, True)
+>>> decode(archive[:8] + b"\2" + archive[9:], tuple[u64, bool])
+Traceback (most recent call last):
+...
+piecrust.vm.errors.DecodeError: 1 (byte 8): expected bool (0 or 1), got 2
+"""
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, overload
 
+from piecrust.vm.errors import InvalidType
+from piecrust.vm.rkyv.annotations import rust_type
 from piecrust.vm.rkyv.decode import Decoders
 from piecrust.vm.rkyv.encode import Encoders
 from piecrust.vm.rkyv.flat import Flats
+from piecrust.vm.rkyv.infer import infer
 from piecrust.vm.rkyv.layout import Layout, Layouts
 from piecrust.vm.rkyv.mismatch import Mismatch, describe
 from piecrust.vm.rkyv.reader import Limits, Reader
@@ -104,3 +122,64 @@ def _checked_bytes(data: bytes | bytearray | memoryview, limits: Limits) -> byte
     if len(data) > limits.bytes_max:
         raise Mismatch(f"at most {limits.bytes_max} bytes", f"{len(data)} bytes")
     return data
+
+
+@overload
+def codec(as_type: type[T]) -> Codec[T]: ...
+
+
+@overload
+def codec(as_type: Any) -> Codec[Any]: ...
+
+
+def codec(as_type: Any) -> Codec[Any]:
+    """The codec of a type, compiled once: of an annotation, a class, Rust notation in a string, or a `RustType`.
+
+    Raises `InvalidType`.
+    """
+    try:
+        return _compiled(as_type)
+    except TypeError as error:
+        if isinstance(error, InvalidType):
+            raise
+        raise InvalidType(str(as_type), "no Rust type is written like this") from None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(as_type: Any) -> Codec[Any]:
+    return Codec(rust_type(as_type))
+
+
+def encode(value: Any, as_type: Any = None) -> bytes:
+    """The archive of a value, by default of the type that the value tells.
+
+    Raises:
+        EncodeError: the value does not fit the type, or tells none (see `piecrust.rkyv` for those that do).
+        InvalidType: `as_type` is no type.
+
+    """
+    if as_type is None:
+        try:
+            as_type, value = infer(value)
+        except Mismatch as mismatch:
+            raise mismatch.as_encode_error() from None
+    return codec(as_type).encode(value)
+
+
+@overload
+def decode(data: bytes | bytearray | memoryview, as_type: type[T], limits: Limits = LIMITS) -> T: ...
+
+
+@overload
+def decode(data: bytes | bytearray | memoryview, as_type: Any, limits: Limits = LIMITS) -> Any: ...
+
+
+def decode(data: bytes | bytearray | memoryview, as_type: Any, limits: Limits = LIMITS) -> Any:
+    """The value in an archive of a type, which may come from anybody.
+
+    Raises:
+        DecodeError: the bytes are no valid archive of the type, or exceed the limits.
+        InvalidType: `as_type` is no type.
+
+    """
+    return codec(as_type).decode(data, limits)

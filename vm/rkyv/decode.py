@@ -86,7 +86,7 @@ class Decoders:
         self._known[key] = decoder
         return decoder
 
-    def _reader(self, rust: RustType, layout: Layout, *, hashable: bool) -> Read:  # noqa: PLR0911 - one per kind of type
+    def _reader(self, rust: RustType, layout: Layout, *, hashable: bool) -> Read:
         if rust in (STRING, BOXED_STR):
             return _read_string if rust == STRING else _read_boxed_str
 
@@ -117,11 +117,12 @@ class Decoders:
             case EnumType():
                 return _enum_reader(rust, layout, [[of(field.type) for field in v.fields] for v in rust.variants])
             case MapType(key, value):
-                make = _hashable_map if hashable else dict
-                return map_reader(rust, key, self.of(key, hashable=True), of(value), make)
+                return map_reader(
+                    rust, key, self.of(key, hashable=True), of(value), _hashable_map if hashable else dict
+                )
             case SetType(item):
-                make = _items_of(frozenset if hashable else set)
-                return map_reader(rust, item, self.of(item, hashable=True), of(UNIT), make)
+                make_set = _items_of(frozenset if hashable else set)
+                return map_reader(rust, item, self.of(item, hashable=True), of(UNIT), make_set)
         raise InvalidType(str(rust), "not a type that is archived")
 
 
@@ -298,7 +299,7 @@ def _read_outside(reader: Reader, start: int, length: int, read: Callable[[Reade
     return value
 
 
-def _hashable_map(pairs: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+def _pairs(pairs: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
     """A map inside a key: the pairs in the order of their keys, of which the last of equal ones counts."""
     return tuple(dict(pairs).items())
 

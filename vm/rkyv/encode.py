@@ -77,7 +77,7 @@ class Encoders:
             layout.align,
         )
 
-    def _steps(self, rust: RustType, layout: Layout) -> tuple[Prepare, Place]:  # noqa: PLR0911 - one per kind of type
+    def _steps(self, rust: RustType, layout: Layout) -> tuple[Prepare, Place]:
         flat = self._flats.of(rust)
         if flat is not None:
             return _flat_steps(flat.packer(), flat.take)

@@ -96,7 +96,12 @@ class Flats:
             builds[index] = (steps[index], inner[index].build, len(offsets))
             offsets.extend(starts[index] + offset for offset in inner[index].offsets)
         code += _padding(layout.size - position)
-        return Flat(code, tuple(offsets), _product_take(explode, takes), _product_build(make, [builds[index] for index in range(len(items))]))
+        return Flat(
+            code,
+            tuple(offsets),
+            _product_take(explode, takes),
+            _product_build(make, [builds[index] for index in range(len(items))]),
+        )
 
 
 def _leaf(code: str, check: Callable[[Any], Any], load: Callable[[Any], Any] | None) -> Flat:

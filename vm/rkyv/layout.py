@@ -1,13 +1,11 @@
 """Where the fields of an archived value lie: rustc's layout of rkyv's archived types.
 
-rustc puts the fields of tuples and structs in an order of its own choice, to save padding and to bring *niches* (bit
-patterns that no value has, as 2 to 255 in a `bool`) to an edge. rkyv without the feature `strict` archives what rustc
-lays out, so this module follows `rustc_abi`'s `univariant`. Enums, `Option` and `Result` are `repr(u8)`, whose variants
-are laid out in the order of declaration behind the tag.
+rustc puts the fields of structs in an order of its own choice, to save padding and to bring *niches* (bit patterns that
+no value has, as 2 to 255 in a `bool`) to an edge; likewise the items of tuples, but for the last, which stays behind.
+rkyv without the feature `strict` archives what rustc lays out, so this module follows `rustc_abi`'s `univariant`.
+Enums, `Option` and `Result` are `repr(u8)`: their variants are laid out in the order of declaration behind the tag.
 
-- Before rustc 1.90 the last item of a *tuple* was not moved; structs were laid out as here. A contract from such a
-  compiler needs its tuples described as `repr="C"` structs in the order they have there.
-- A `u128` is aligned to 16 bytes, as on x86-64 and on wasm32 since rustc 1.87.
+A `u128` is aligned to 16 bytes, as everywhere since rustc 1.77 (and LLVM 18).
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from typing import NamedTuple
 
 from piecrust.vm.errors import InvalidType
 from piecrust.vm.rkyv.types import (
+    U8,
     ArrayType,
     BoxType,
     EnumType,
@@ -32,7 +31,6 @@ from piecrust.vm.rkyv.types import (
     SetType,
     StructType,
     TupleType,
-    U8,
     VecType,
 )
 
@@ -104,7 +102,7 @@ class Layouts:
             self._known[rust] = layout
         return layout
 
-    def _compute(self, rust: RustType) -> Layout:  # noqa: PLR0911 - one return per kind of type
+    def _compute(self, rust: RustType) -> Layout:
         match rust:
             case IntegerType(size=size) | FloatType(size=size):
                 return Layout(size, size)
@@ -119,9 +117,10 @@ class Layouts:
             case ArrayType(item, length):
                 return self._array(item, length)
             case TupleType(items):
-                return product(tuple(map(self.of, items)))
+                return _arrange(tuple(map(self.of, items)), movable=len(items) - 1)
             case StructType():
-                return product(tuple(self.of(field.type) for field in rust.fields), in_order=rust.representation == "C")
+                fields = tuple(self.of(field.type) for field in rust.fields)
+                return product(fields, movable=0 if rust.representation == "C" else len(fields))
             case OptionType(item):
                 return tagged(1, ((), (self.of(item),)))
             case ResultType(ok, err):
@@ -147,15 +146,15 @@ def align_up(position: int, align: int) -> int:
     return -(-position // align) * align
 
 
-def product(fields: Sequence[Layout], *, in_order: bool = False) -> Layout:
-    """The layout of a tuple or struct, or of a `repr(C)` struct if `in_order`."""
-    layout = _arrange(fields, in_order=in_order, niche_last=False)
+def product(fields: Sequence[Layout], *, movable: int) -> Layout:
+    """The layout of a struct whose first `movable` fields rustc may move: all of them, or none in `repr(C)`."""
+    layout = _arrange(fields, movable=movable)
     niche = layout.niche
     if niche is not None and len(fields) > 1:
         # rustc tries again with niches at the end, and keeps what brings the niche nearer to an edge.
         edge = min(niche.offset, layout.size - niche.offset - niche.size)
         if edge > 0:
-            other = _arrange(fields, in_order=in_order, niche_last=True)
+            other = _arrange(fields, movable=movable, niche_last=True)
             assert other.niche is not None
             if edge > min(other.niche.offset, other.size - other.niche.offset - other.niche.size):
                 return other
@@ -165,7 +164,7 @@ def product(fields: Sequence[Layout], *, in_order: bool = False) -> Layout:
 def tagged(tag_size: int, variants: Sequence[Sequence[Layout]]) -> Layout:
     """The layout of an enum with an explicit integer tag: each variant a `repr(C)` struct behind it."""
     tag = Layout(tag_size, tag_size)
-    bodies = [_arrange((tag, *fields), in_order=True, niche_last=False) for fields in variants]
+    bodies = [_arrange((tag, *fields), movable=0) for fields in variants]
     align = max((body.align for body in bodies), default=tag_size)
     return Layout(
         align_up(max((body.size for body in bodies), default=tag_size), align),
@@ -178,11 +177,13 @@ def tagged(tag_size: int, variants: Sequence[Sequence[Layout]]) -> Layout:
     )
 
 
-def _arrange(fields: Sequence[Layout], *, in_order: bool, niche_last: bool) -> Layout:
-    order = list(range(len(fields)))
-    if not in_order:
-        group = _alignment_group(fields, niche_last=niche_last)
-        order.sort(key=lambda index: (-group(fields[index]), *_niche_keys(fields[index], niche_last=niche_last)))
+def _arrange(fields: Sequence[Layout], *, movable: int, niche_last: bool = False) -> Layout:
+    """The layout of a product whose first `movable` fields are sorted."""
+    group = _alignment_group(fields[:movable], niche_last=niche_last)
+    order = sorted(
+        range(movable), key=lambda index: (-group(fields[index]), *_niche_keys(fields[index], niche_last=niche_last))
+    )
+    order.extend(range(movable, len(fields)))
     offsets = [0] * len(fields)
     position, align, largest = 0, 1, None
     for index in order:

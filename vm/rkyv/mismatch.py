@@ -5,7 +5,7 @@ from __future__ import annotations
 from piecrust.vm.errors import DecodeError, EncodeError
 
 
-class Mismatch(Exception):  # noqa: N818 - internal; callers see EncodeError or DecodeError
+class Mismatch(Exception):
     """Raised where it is found; every level that it passes adds its step to `path`, innermost first.
 
     `offset` is the byte in the archive, for decoders.

@@ -13,6 +13,7 @@ from piecrust.vm.errors import InvalidType
 from piecrust.vm.rkyv.products import array_exploder, field_exploder, sequence, tuple_exploder, variant_chooser
 from piecrust.vm.rkyv.scalars import as_bytes
 from piecrust.vm.rkyv.types import (
+    UNIT,
     ArrayType,
     BoxType,
     EnumType,
@@ -24,7 +25,6 @@ from piecrust.vm.rkyv.types import (
     SetType,
     StructType,
     TupleType,
-    UNIT,
     VecType,
     is_bytes,
 )
@@ -49,7 +49,7 @@ def _sort_key(rust: RustType, known: dict[RustType, SortKey]) -> SortKey:
     return known[rust]
 
 
-def _make(rust: RustType, of: Callable[[RustType], SortKey]) -> SortKey:  # noqa: PLR0911 - one return per kind of type
+def _make(rust: RustType, of: Callable[[RustType], SortKey]) -> SortKey:
     if is_bytes(rust):
         return lambda value: as_bytes(rust, value)
     match rust:

@@ -66,7 +66,9 @@ def integer_checker(rust: IntegerType) -> Callable[[Any], int]:
                 raise Mismatch(str(rust), str(value.rust))
             value = as_integer(rust, value)
         if not minimum <= value <= maximum:
-            raise Mismatch(f"{rust} ({minimum} to {maximum})", str(value) if abs(value) < 1 << 256 else "a larger number")
+            raise Mismatch(
+                f"{rust} ({minimum} to {maximum})", str(value) if abs(value) < 1 << 256 else "a larger number"
+            )
         return value  # type: ignore[no-any-return]  # an int, see above
 
     return check

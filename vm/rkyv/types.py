@@ -253,7 +253,7 @@ INTEGERS = {
         IntegerType("isize", 4, signed=True),
     )
 }
-U8, U16, U32, U64 = (INTEGERS[name] for name in ("u8", "u16", "u32", "u64"))
+U8, U16, U32, U64 = INTEGERS["u8"], INTEGERS["u16"], INTEGERS["u32"], INTEGERS["u64"]
 F32, F64 = FloatType(4), FloatType(8)
 BOOL, CHAR, UNIT = ScalarType("bool"), ScalarType("char"), ScalarType("()")
 STRING, BOXED_STR = ScalarType("String"), ScalarType("Box<str>")

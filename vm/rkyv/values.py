@@ -3,12 +3,12 @@
 The number and character types are both annotations and constructors. For a type checker they are plain `int`, `float`
 and `str`, so that a field declared `u64` takes any `int`; its range is checked when the value is made or encoded.
 
-    >>> u64(7), i16(-2)
-    (u64(7), i16(-2))
-    >>> u8(300)
-    Traceback (most recent call last):
-        ...
-    piecrust.vm.errors.EncodeError: expected u8 (0 to 255), got 300
+>>> u64(7), i16(-2)
+(u64(7), i16(-2))
+>>> u8(300)
+Traceback (most recent call last):
+    ...
+piecrust.vm.errors.EncodeError: expected u8 (0 to 255), got 300
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from piecrust.vm.rkyv.mismatch import Mismatch, describe
 from piecrust.vm.rkyv.scalars import leaf
@@ -27,21 +27,21 @@ T = TypeVar("T")
 E = TypeVar("E")
 
 if TYPE_CHECKING:
-    u8: TypeAlias = int
-    u16: TypeAlias = int
-    u32: TypeAlias = int
-    u64: TypeAlias = int
-    u128: TypeAlias = int
-    usize: TypeAlias = int
-    i8: TypeAlias = int
-    i16: TypeAlias = int
-    i32: TypeAlias = int
-    i64: TypeAlias = int
-    i128: TypeAlias = int
-    isize: TypeAlias = int
-    f32: TypeAlias = float
-    f64: TypeAlias = float
-    char: TypeAlias = str
+    u8 = int
+    u16 = int
+    u32 = int
+    u64 = int
+    u128 = int
+    usize = int
+    i8 = int
+    i16 = int
+    i32 = int
+    i64 = int
+    i128 = int
+    isize = int
+    f32 = float
+    f64 = float
+    char = str
 else:
 
     def _scalar(rust: RustType, base: type, plain: Callable[[Any], Any]) -> type:
