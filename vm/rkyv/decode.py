@@ -117,9 +117,7 @@ class Decoders:
             case EnumType():
                 return _enum_reader(rust, layout, [[of(field.type) for field in v.fields] for v in rust.variants])
             case MapType(key, value):
-                return map_reader(
-                    rust, key, self.of(key, hashable=True), of(value), _hashable_map if hashable else dict
-                )
+                return map_reader(rust, key, self.of(key, hashable=True), of(value), _pairs if hashable else dict)
             case SetType(item):
                 make_set = _items_of(frozenset if hashable else set)
                 return map_reader(rust, item, self.of(item, hashable=True), of(UNIT), make_set)
