@@ -13,7 +13,7 @@ listed, looked up or taken away. Which contracts there are, the contract map tel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,9 +82,21 @@ def leaves(reader: ObjectReader, shape: Shape, root: bytes) -> Iterator[tuple[in
         yield from _leaves(reader, shape, shape.height, _load(reader, shape, shape.height, root), 0)
 
 
-def diff(
-    reader: ObjectReader, shape: Shape, old: bytes, new: bytes
-) -> Iterator[tuple[int, bytes | None, bytes | None]]:
+def walk(reader: ObjectReader, shape: Shape, root: bytes, enter: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """The leaves below those nodes for whose address `enter` is true; it is asked for each node that is come to."""
+    todo = [] if root == ZERO else [(shape.height, root)]
+    while todo:
+        height, address = todo.pop()
+        if enter(address):
+            node = _load(reader, shape, height, address)
+            bottom = height - node.levels
+            if bottom == 0:
+                yield from node.children.values()
+            else:
+                todo.extend((bottom, child) for child in node.children.values())
+
+
+def diff(reader: ObjectReader, shape: Shape, old: bytes, new: bytes) -> Iterator[LeafChange]:
     """The leaves that differ, as (position, old, new) in order; reads only where the trees do."""
     if old != new:
         height = shape.height
