@@ -91,23 +91,6 @@ def walk_between(graph: Graph, tips: Collection[CommitId], excluded: Collection[
             queue.push(parent)
 
 
-def is_ancestor(graph: Graph, ancestor: CommitId, descendant: CommitId) -> bool:
-    """Whether `descendant` is `ancestor` or was made from it, however indirectly."""
-    lowest = graph(ancestor).generation
-    queue = _Queue(graph)
-    queue.push(descendant)
-    while queue:
-        commit = queue.pop()
-        if commit == ancestor:
-            return True
-        node = graph(commit)
-        if node.generation <= lowest:
-            continue
-        for parent in node.parents:
-            queue.push(parent)
-    return False
-
-
 def merge_base(graph: Graph, ours: CommitId, theirs: CommitId) -> CommitId | None:
     """The common ancestor to compare both sides with; None if they have nothing in common.
 

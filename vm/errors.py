@@ -37,6 +37,12 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
     ├── SessionError                                the session can not be used, or not like this
     │   ├── SessionClosed                           SessionError
     │   └── SessionBusy                             SessionError
+    ├── HistoryError                                HEAD or the working state does not allow it; nothing was written
+    │   ├── UncommittedChanges
+    │   ├── NothingCommitted
+    │   ├── NothingToUndo
+    │   ├── NothingToRedo
+    │   └── MergeConflict                                                       both sides changed the same contracts
     └── EngineError                                 contracts can not run on this machine or installation
         ├── UnsupportedWasmtime
         ├── EngineFailure
@@ -47,6 +53,8 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from piecrust.objects.errors import PiecrustError
@@ -54,7 +62,7 @@ from piecrust.objects.errors import PiecrustError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from piecrust.objects.ids import ContractId
+    from piecrust.objects.ids import CommitId, ContractId
     from piecrust.vm.receipt import Event, FailedFrame
 
 
@@ -375,6 +383,56 @@ class SessionBusy(SessionError):
 
     def __init__(self) -> None:
         super().__init__("the session is running a call")
+
+
+class HistoryError(PiecrustError):
+    """HEAD or the working state is not such that this could be done."""
+
+
+class UncommittedChanges(HistoryError):
+    """HEAD can not move: `draft` is the working state that would be lost."""
+
+    def __init__(self, draft: CommitId) -> None:
+        super().__init__("the working state has changes that are not committed")
+        self.draft = draft
+
+
+class NothingCommitted(HistoryError):
+    """HEAD is on a branch without commits."""
+
+    def __init__(self) -> None:
+        super().__init__("HEAD is on a branch without commits")
+
+
+class NothingToUndo(HistoryError):
+    """Every operation was taken back, or they are too old to be known."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no operation that could be taken back")
+
+
+class NothingToRedo(HistoryError):
+    """The last operation was no `undo`."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing was taken back")
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictingContract:
+    """A contract that both sides of a merge changed: `pages` (indices) are those in which they differ."""
+
+    contract: ContractId
+    pages: tuple[int, ...]
+    reason: str
+
+
+class MergeConflict(HistoryError):
+    """Both sides changed the same contracts; `conflicts` are in the order of their ids."""
+
+    def __init__(self, conflicts: Sequence[ConflictingContract]) -> None:
+        super().__init__(f"both sides changed {', '.join(conflict.contract.hex() for conflict in conflicts)}")
+        self.conflicts = tuple(conflicts)
 
 
 class EngineError(PiecrustError):
