@@ -11,10 +11,9 @@ import cbor2
 import wasmtime
 from piecrust.objects.ids import BytecodeHash
 from piecrust.vm import host, native
-from piecrust.vm.contents import PAGE_BYTES
-from piecrust.vm.errors import InvalidArgumentBuffer, InvalidMemory
+from piecrust.vm.interface import ContractInterface
 from piecrust.vm.rewrite import Reset, Rewritten
-from piecrust.vm.rewrite.module import ExternKind, ValueType
+from piecrust.vm.rewrite.module import ValueType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +21,8 @@ class CodeFacts:
     """What a contract declares, and what its rewriting made of it.
 
     `kind`: 32 or 64, bits of its memory's addresses. `initial_length`: bytes of memory at deployment. `argument`:
-    offset of the argument buffer. `functions`: names of its exported functions. `segments`: bytes to be written at
+    offset of the argument buffer. `functions`: names of its exported functions. `modules`: names of
+    modules that it imports from. `segments`: bytes to be written at
     deployment, with their offsets. `gas_export`, `reusable` and `resets`: see `Rewritten`.
     """
 
@@ -30,22 +30,21 @@ class CodeFacts:
     initial_length: int
     argument: int
     functions: frozenset[str]
+    modules: frozenset[str]
     segments: tuple[tuple[int, bytes], ...]
     gas_export: str
     reusable: bool
     resets: tuple[Reset, ...]
 
     @classmethod
-    def of(cls, rewritten: Rewritten) -> CodeFacts:
-        """The facts of a contract that was just rewritten."""
-        memory = rewritten.memory
-        if memory is None:
-            raise InvalidMemory("no memory")
+    def of(cls, interface: ContractInterface, rewritten: Rewritten) -> CodeFacts:
+        """The facts of a contract that was just accepted and rewritten."""
         return cls(
-            kind=64 if memory.is64 else 32,
-            initial_length=memory.minimum * PAGE_BYTES,
-            argument=_argument(rewritten),
-            functions=frozenset(entry.name for entry in rewritten.exports if entry.kind is ExternKind.FUNCTION),
+            kind=64 if interface.is64 else 32,
+            initial_length=interface.initial_length,
+            argument=interface.argument_offset,
+            functions=interface.functions,
+            modules=frozenset(module for module, _ in interface.imports),
             segments=rewritten.segments,
             gas_export=rewritten.gas_export,
             reusable=rewritten.reusable,
@@ -56,23 +55,18 @@ class CodeFacts:
         """The facts as bytes, for a cache."""
         resets = [(reset.export, int(reset.type), reset.bits) for reset in self.resets]
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return cbor2.dumps({**fields, "functions": sorted(self.functions), "resets": resets})
+        sets = {"functions": sorted(self.functions), "modules": sorted(self.modules)}
+        return cbor2.dumps({**fields, **sets, "resets": resets})
 
     @classmethod
     def decode(cls, encoded: bytes) -> CodeFacts:
         """The facts that `encode` wrote. They come from a cache that only this user writes to, so they are believed."""
         fields = cast(dict[str, Any], cbor2.loads(encoded))
         fields["functions"] = frozenset(fields["functions"])
+        fields["modules"] = frozenset(fields["modules"])
         fields["segments"] = tuple((offset, data) for offset, data in fields["segments"])
         fields["resets"] = tuple(Reset(export, ValueType(type_), bits) for export, type_, bits in fields["resets"])
         return cls(**fields)
-
-
-def _argument(rewritten: Rewritten) -> int:
-    for entry in rewritten.exports:
-        if entry.name == "A" and entry.kind is ExternKind.GLOBAL:
-            return int.from_bytes(rewritten.globals[entry.index].initial.bits or b"", "little")
-    raise InvalidArgumentBuffer("not exported")
 
 
 class Code:
@@ -110,6 +104,8 @@ class Code:
             with self._lock:
                 found = self._prepared.get(key)
                 if found is None:
-                    linker = native.linker(kind=self.kind, interruptible=self.interruptible)
+                    linker = native.linker(
+                        is64=self.kind == 64, interruptible=self.interruptible, modules=self.facts.modules
+                    )
                     found = self._prepared[key] = linker.prepare(self._module)
         return found

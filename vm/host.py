@@ -1,8 +1,9 @@
-"""The functions that contracts import: their table, and what a thread that runs contracts knows.
+"""The functions that contracts import, and what a thread that runs contracts knows.
 
-A host function is called as `function(session, *arguments)`. Arguments are unsigned integers; what it returns is cut to
-its result's type. Whatever it raises ends the contract's call and comes out of `Instance.call` unchanged: an exception
-is kept by the thread that it happened in, and never in a global of the process.
+A host function is called as `function(session, *arguments)`; its type is in `interface.HOST_FUNCTIONS`. Arguments are
+unsigned integers; what it returns is cut to its result's type. Whatever it raises ends the contract's call and comes
+out of `Instance.call` unchanged: an exception is kept by the thread that it happened in, never in a global of the
+process.
 """
 
 from __future__ import annotations
@@ -12,27 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from piecrust.vm.interface import HOST_FUNCTIONS
+
 HostFunction = Callable[..., int | None]
-
-MODULE: Final = "env"
-"""The module name of all imports in compiled contracts: contracts' own module names do not matter."""
-
-IMPORTS: Final[Mapping[str, tuple[str, str]]] = {
-    "c": ("PPiiI", "i"),
-    "hq": ("Pii", "i"),
-    "hd": ("Pi", "i"),
-    "emit": ("Pii", ""),
-    "feed": ("i", ""),
-    "caller": ("", "i"),
-    "callstack": ("", "i"),
-    "owner": ("P", "i"),
-    "self_id": ("", ""),
-    "limit": ("", "I"),
-    "spent": ("", "I"),
-    "panic": ("i", ""),
-    "hdebug": ("i", ""),
-}
-"""Parameters and result of every import, by name: `i` is i32, `I` is i64, `P` a pointer (as wide as the memory's)."""
 
 GAS_VISIBLE_MAX: Final = (1 << 63) - 1
 """Contracts count gas in an i64. Of a larger limit the rest is kept by the host; nothing lives to spend it."""
@@ -65,8 +48,8 @@ def install(functions: Mapping[str, HostFunction]) -> None:
         ValueError: an import is missing, or is none.
     """
     global _version
-    if set(functions) != set(IMPORTS):
-        raise ValueError(f"imports differ: {sorted(set(functions) ^ set(IMPORTS))}")
+    if set(functions) != set(HOST_FUNCTIONS[False]):
+        raise ValueError(f"imports differ: {sorted(set(functions) ^ set(HOST_FUNCTIONS[False]))}")
     _functions.update(functions)
     _version += 1
 

@@ -117,6 +117,11 @@ class MarkedRegion:
         """See `Region`. What was once looked at stays so when growth is undone."""
         self._length = max(self._length, length)
 
+    @property
+    def resident_bytes(self) -> int:
+        """See `Region`. Memory up to its length is taken for all in use."""
+        return self._length
+
     def close(self) -> None:
         """Unmaps the memory and its map."""
         if self.address:

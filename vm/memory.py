@@ -6,14 +6,15 @@ lie. (A page may be missing until it is touched, see `watched`.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Hashable, Sequence
 from typing import Final, Protocol
 
 from piecrust.vm import tracking
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents, NoPages, PageSource
 from piecrust.vm.undo import UndoLog
 
-__all__ = ["PAGE_BYTES", "HostMemory", "Memory", "NoPages", "PageSource"]
+__all__ = ["PAGE_BYTES", "HostMemory", "Memory", "MemoryPool", "NoPages", "PageSource"]
 
 LIMITS: Final = {32: 1 << 32, 64: 1 << 42}
 """What a memory can grow to, in bytes, by its kind. Host functions check pointers against it, not the length."""
@@ -94,6 +95,11 @@ class Memory:
         self._contents.shadow.clear()
         self._base_length = self.length
 
+    @property
+    def resident_bytes(self) -> int:
+        """About what it takes of the machine's memory."""
+        return self._region.resident_bytes + len(self._contents.shadow) * GRANULE_BYTES
+
     def close(self) -> None:
         """Gives the address space back. No instance may run over it afterwards."""
         self._region.close()
@@ -164,3 +170,50 @@ class Memory:
     def restore(self, granules: set[int]) -> None:
         """Makes granules what they were at the last checkpoint that remains."""
         self._region.restore(sorted(granules))
+
+
+class MemoryPool:
+    """Memories of sessions that ended, for the next session on the same state: none of their pages is loaded again.
+
+    At most `count_max` memories of together at most `bytes_max` resident bytes, the least recently given go first. Safe
+    for all threads.
+    """
+
+    def __init__(self, *, count_max: int = 64, bytes_max: int = 256 << 20) -> None:
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._memories: dict[Hashable, tuple[Memory, int]] = {}
+        self._lock = threading.Lock()
+
+    def give(self, key: Hashable, memory: Memory) -> None:
+        """Keeps a memory, which must be clean; `key` says which state it holds. Its owner must not use it any more."""
+        memory.log = None
+        size = memory.resident_bytes
+        dropped = [memory]
+        with self._lock:
+            if size <= self._bytes_max and key not in self._memories:
+                self._memories[key] = memory, size
+                self._bytes += size
+                dropped = []
+                while len(self._memories) > self._count_max or self._bytes > self._bytes_max:
+                    dropped.append(self._remove(next(iter(self._memories))))
+        for other in dropped:
+            other.close()
+
+    def take(self, key: Hashable) -> Memory | None:
+        """A memory that holds that state, the caller's from here on; None if there is none."""
+        with self._lock:
+            return self._remove(key) if key in self._memories else None
+
+    def close(self) -> None:
+        """Gives all of them back to the system."""
+        with self._lock:
+            dropped = [self._remove(key) for key in list(self._memories)]
+        for memory in dropped:
+            memory.close()
+
+    def _remove(self, key: Hashable) -> Memory:
+        memory, size = self._memories.pop(key)
+        self._bytes -= size
+        return memory

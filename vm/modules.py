@@ -26,7 +26,10 @@ from piecrust.vm.code import Code, CodeFacts
 from piecrust.vm.code_files import CodeFiles
 from piecrust.vm.engine import FINGERPRINT, engine, validate
 from piecrust.vm.errors import InvalidModule
+from piecrust.vm.interface import accept
 from piecrust.vm.rewrite import REWRITER_VERSION, rewrite
+
+__all__ = ["Code", "Modules"]
 
 MEMORY_BYTES_MAX: Final = 256 << 20
 DISK_BYTES_MAX: Final = 1 << 30
@@ -111,9 +114,9 @@ class Modules:
 
     def _compile(self, key: _Key, wasm: bytes) -> Code:
         bytecode, tracker, interruptible = key
-        validate(wasm)
-        rewritten = rewrite(wasm, track_writes=tracker == "compiled")
-        facts = CodeFacts.of(rewritten)
+        decoded, interface = accept(wasm, validate)
+        rewritten = rewrite(decoded, track_writes=tracker == "compiled")
+        facts = CodeFacts.of(interface, rewritten)
         try:
             module = wasmtime.Module(engine(interruptible=interruptible), rewritten.wasm)
         except wasmtime.WasmtimeError as error:

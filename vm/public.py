@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import wasmtime
 from piecrust.vm.errors import ContractTrap, EngineFailure
-from piecrust.vm.host import GAS_VISIBLE_MAX, IMPORTS, MODULE, HostFunction, active
+from piecrust.vm.host import GAS_VISIBLE_MAX, HostFunction, active
+from piecrust.vm.interface import HOST_FUNCTIONS
+from piecrust.vm.rewrite.module import FunctionType, ValueType
 from piecrust.vm.traps import failure_of
+from piecrust.vm.unchecked import engine_types
 
 if TYPE_CHECKING:
     from piecrust.vm.memory import HostMemory
     from piecrust.vm.rewrite import Reset
 
 NAME = "public"
-_FORMS = {0x7F: "<i", 0x7E: "<q", 0x7D: "<f", 0x7C: "<d"}
+_FORMS = {ValueType.I32: "<i", ValueType.I64: "<q", ValueType.F32: "<f", ValueType.F64: "<d"}
 
 
 class _Ended(Exception):
@@ -29,15 +32,17 @@ class _Ended(Exception):
 
 
 class Linker:
-    """The host functions, for contracts of one kind of memory in one engine."""
+    """See `unchecked.Linker`."""
 
-    def __init__(self, engine: wasmtime.Engine, functions: Mapping[str, HostFunction], pointer: str) -> None:
+    def __init__(
+        self, engine: wasmtime.Engine, functions: Mapping[str, HostFunction], *, is64: bool, modules: Iterable[str]
+    ) -> None:
         self._engine = engine
         self._linker = wasmtime.Linker(engine)
-        for name, (parameters, results) in IMPORTS.items():
-            parameters = parameters.replace("P", pointer)
-            function_type = wasmtime.FuncType(_types(parameters), _types(results))
-            self._linker.define_func(MODULE, name, function_type, _callback(functions[name], parameters, results))
+        for name, declared in HOST_FUNCTIONS[is64].items():
+            function_type = wasmtime.FuncType(engine_types(declared.params), engine_types(declared.results))
+            for module in modules:
+                self._linker.define_func(module, name, function_type, _callback(functions[name], declared))
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         """See `unchecked.Linker`."""
@@ -125,10 +130,11 @@ def _run(step: Callable[[], Any]) -> Any:
     raise pending if pending is not None else failure
 
 
-def _callback(function: HostFunction, parameters: str, results: str) -> Callable[..., int | None]:
+def _callback(function: HostFunction, declared: FunctionType) -> Callable[..., int | None]:
     """What wasmtime calls: with signed integers, and one result or none."""
-    masks = [0xFFFFFFFF if letter == "i" else (1 << 64) - 1 for letter in parameters]
-    bits = 64 if results == "I" else 32
+    masks = [0xFFFFFFFF if type_ is ValueType.I32 else (1 << 64) - 1 for type_ in declared.params]
+    results = declared.results
+    bits = 64 if ValueType.I64 in results else 32
 
     def call(*arguments: int) -> int | None:
         try:
@@ -144,10 +150,6 @@ def _callback(function: HostFunction, parameters: str, results: str) -> Callable
     return call
 
 
-def _types(letters: str) -> list[wasmtime.ValType]:
-    return [wasmtime.ValType.i64() if letter == "I" else wasmtime.ValType.i32() for letter in letters]
-
-
 def _typed(export: Any, kind: type[Any]) -> Any:
     if not isinstance(export, kind):
         raise EngineFailure("an export is missing")
@@ -156,8 +158,11 @@ def _typed(export: Any, kind: type[Any]) -> Any:
 
 def _value(entry: Reset) -> wasmtime.Val:
     number = struct.unpack(_FORMS[entry.type], entry.bits)[0]
-    make = {0x7F: wasmtime.Val.i32, 0x7E: wasmtime.Val.i64, 0x7D: wasmtime.Val.f32, 0x7C: wasmtime.Val.f64}[entry.type]
-    return make(number)
+    make = {
+        ValueType.I32: wasmtime.Val.i32, ValueType.I64: wasmtime.Val.i64,
+        ValueType.F32: wasmtime.Val.f32, ValueType.F64: wasmtime.Val.f64,
+    }  # fmt: skip
+    return make[entry.type](number)
 
 
 def _code(trap: wasmtime.Trap) -> int | None:

@@ -31,5 +31,9 @@ class Region(Protocol):
     def extend(self, length: int) -> None:
         """Makes ready for a memory of that length, if it is longer than before."""
 
+    @property
+    def resident_bytes(self) -> int:
+        """About what it takes of the machine's memory."""
+
     def close(self) -> None:
         """Unmaps the bytes."""

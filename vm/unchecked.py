@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_ubyte, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any
 
 import wasmtime
 from piecrust.vm.errors import ContractTrap, EngineFailure
-from piecrust.vm.host import GAS_VISIBLE_MAX, IMPORTS, MODULE, HostFunction, active
+from piecrust.vm.host import GAS_VISIBLE_MAX, HostFunction, active
+from piecrust.vm.interface import HOST_FUNCTIONS
 from piecrust.vm.mapping import SPACE, WORDS
+from piecrust.vm.rewrite.module import ValueType
 from piecrust.vm.traps import failure_of
 from wasmtime import _ffi as ffi
 
@@ -61,33 +63,35 @@ _Callback = ctypes.CFUNCTYPE(c_size_t, c_size_t, c_size_t, c_size_t, c_size_t)
 EXTERN_BYTES, EXTERN_VALUE = ctypes.sizeof(ffi.wasmtime_extern_t), ffi.wasmtime_extern_t.of.offset
 VALUE_BYTES, VALUE_BITS = ctypes.sizeof(ffi.wasmtime_val_t), ffi.wasmtime_val_t.of.offset
 _RAW_BYTES = ctypes.sizeof(ffi.wasmtime_val_raw_t)
-_KINDS = {0x7F: 0, 0x7E: 1, 0x7D: 2, 0x7C: 3, 0x7B: 4}  # of a value, by its type's code in the binary format
+_KINDS = {ValueType.I32: 0, ValueType.I64: 1, ValueType.F32: 2, ValueType.F64: 3, ValueType.V128: 4}  # in a value
 _KIND_I64 = 1
-_UNPACK_CODE = {"i": "I", "I": "Q"}
+_UNPACK_CODE = {ValueType.I32: "I", ValueType.I64: "Q"}
 
 NAME = "unchecked"
 
 
 class Linker:
-    """The host functions, for contracts of one kind of memory in one engine."""
+    """The host functions, for contracts of one kind of memory in one engine, under each of some module names."""
 
-    def __init__(self, engine: wasmtime.Engine, functions: Mapping[str, HostFunction], pointer: str) -> None:
+    def __init__(
+        self, engine: wasmtime.Engine, functions: Mapping[str, HostFunction], *, is64: bool, modules: Iterable[str]
+    ) -> None:
         self.engine_address = _address(engine.ptr())
         self._linker = wasmtime.Linker(engine)
         self._kept: list[Any] = []
         linker = _address(self._linker.ptr())
-        for name, (parameters, results) in IMPORTS.items():
-            parameters = parameters.replace("P", pointer)
-            function_type = wasmtime.FuncType(_types(parameters), _types(results))
-            callback = _Callback(_callback(functions[name], parameters))
+        for name, declared in HOST_FUNCTIONS[is64].items():
+            function_type = wasmtime.FuncType(engine_types(declared.params), engine_types(declared.results))
+            callback = _Callback(_callback(functions[name], declared.params))
             self._kept += function_type, callback
-            encoded, module = name.encode(), MODULE.encode()
-            error = _define(
-                linker, module, len(module), encoded, len(encoded),
-                _address(function_type.ptr()), ctypes.cast(callback, _P), None, None,
-            )  # fmt: skip
-            if error:
-                raise EngineFailure(_take_error(error))
+            for module in modules:
+                encoded, encoded_module = name.encode(), module.encode()
+                error = _define(
+                    linker, encoded_module, len(encoded_module), encoded, len(encoded),
+                    _address(function_type.ptr()), ctypes.cast(callback, _P), None, None,
+                )  # fmt: skip
+                if error:
+                    raise EngineFailure(_take_error(error))
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         """A module whose imports are resolved, ready to be instantiated often.
@@ -242,7 +246,7 @@ class NativeInstance:
         return failure if pending is None else pending
 
 
-def _callback(function: HostFunction, parameters: str) -> Callable[[int, int, int, int], int]:
+def _callback(function: HostFunction, parameters: Iterable[ValueType]) -> Callable[[int, int, int, int], int]:
     """What the engine calls: reads the arguments, writes the result over the first one."""
     form = struct.Struct(
         "<" + "".join(_UNPACK_CODE[p] + f"{_RAW_BYTES - struct.calcsize(_UNPACK_CODE[p])}x" for p in parameters)
@@ -265,8 +269,9 @@ def _callback(function: HostFunction, parameters: str) -> Callable[[int, int, in
     return call
 
 
-def _types(letters: str) -> list[wasmtime.ValType]:
-    return [wasmtime.ValType.i64() if letter == "I" else wasmtime.ValType.i32() for letter in letters]
+def engine_types(types: Iterable[ValueType]) -> list[wasmtime.ValType]:
+    """Integer types, as the engine has them."""
+    return [wasmtime.ValType.i64() if type_ is ValueType.I64 else wasmtime.ValType.i32() for type_ in types]
 
 
 def _address(pointer: Any) -> int:

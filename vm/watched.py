@@ -131,6 +131,11 @@ class WatchedRegion:
             self.failure, self._paged = error, self.size
             self._descriptor.zero(self.address + index * PAGE_BYTES, PAGE_BYTES)
 
+    @property
+    def resident_bytes(self) -> int:
+        """See `Region`. What lies in place without having been brought is taken for all in use."""
+        return self._opened - self._paged + len(self._present) * PAGE_BYTES
+
     def close(self) -> None:
         """Unmaps the memory."""
         if self.address:
