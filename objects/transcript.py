@@ -199,7 +199,8 @@ def _decode_merge(reader: ObjectReader, fields: Fields) -> Merge:
     choices: dict[ContractId, Side] = {}
     for item in get_list(reader, _WHAT, fields.take()):
         choice = Fields(_WHAT, item)
-        choices[ContractId(choice.hash())] = Side(choice.uint(max(Side)))
+        contract, side = ContractId(choice.hash()), Side(choice.uint(max(Side)))
+        choices[contract] = side
         choice.end()
     _rising(list(choices))
     return Merge(None if base is None else CommitId(base), ours, theirs, choices)
