@@ -1,0 +1,42 @@
+"""Answers of a machine that performs the driver's operations, and how two of them are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+Operation = dict[str, object]
+Answer = dict[str, object]
+
+# The kinds of error whose message is made of fields that both have. The messages of the others are an engine's own.
+COMPARED_MESSAGES = {"Panic", "MissingHostQuery", "InvalidFunction", "ContractDoesNotExist", "MemoryAccessOutOfBounds"}
+
+
+def differences(ours: Answer, theirs: Answer) -> Iterator[tuple[str, str, str]]:
+    """The fields in which two answers differ, with both values as JSON."""
+    ours, theirs = flattened(ours), flattened(theirs)
+    if ours.get("error") != theirs.get("error"):
+        # The rest of an answer hangs on whether it is an error at all.
+        yield "error", summary(ours), summary(theirs)
+        return
+    for field in sorted(ours | theirs):
+        if ours.get(field) != theirs.get(field):
+            yield field, text(ours.get(field)), text(theirs.get(field))
+
+
+def flattened(answer: Answer) -> Answer:
+    """The answer with an error as one string, its message only if that can be compared."""
+    error = answer.get("error")
+    if error is None:
+        return answer
+    kind = error["kind"]
+    told = f"{kind}: {error['message']}" if kind in COMPARED_MESSAGES else kind
+    return {**answer, "error": told}
+
+
+def summary(answer: Answer) -> str:
+    return text(answer.get("error", "no error"))
+
+
+def text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,495 @@
+"""Random scenarios for the script contract: operations of the driver's protocol, programs still in parts.
+
+A call's argument is a list of steps (`Step`) instead of bytes, so that a failing scenario can be shrunk inside of its
+programs, too; `assembled` makes the operation that a driver understands. What is left out on purpose, because the
+original dies of it, or loses state by it (fixtures/vectors/deviations.toml has examples of each): addresses of 4 GiB
+and more, panicking host queries, start functions, positions that collide, committing on top of deleted or finalized
+commits, and reading pages that were never written next to nested calls.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from support.answers import Operation
+from support.programs import PAGE, PAGES, SCRATCH, SCRATCH_PAGES, Program
+
+Step = tuple[object, ...]  # the name of a method of Program, and its arguments; a program among them is a list of steps
+
+NAMES = ("a", "b", "c", "d", "e")
+SESSIONS = ("main", "left", "right")
+GHOST = bytes([9]) * 32
+OUTSIDE = 2**32  # what no pointer of a contract reaches
+DEPTH_MAX = 5
+CALLS_PER_DIRECTORY = (15, 40)
+
+
+def contract_id(name: str) -> bytes:
+    return bytes(31) + bytes([1 + NAMES.index(name)])
+
+
+def assembled(steps: list[Step]) -> Program:
+    """The program of some steps."""
+    program = Program()
+    for method, *arguments in steps:
+        inner = [assembled(value) if isinstance(value, list) else value for value in arguments]
+        getattr(program, method)(*inner)
+    return program
+
+
+def performable(operation: Operation) -> Operation:
+    """The operation with its programs assembled: what a driver understands."""
+    done = {name: value for name, value in operation.items() if name not in ("program", "init_program", "calls")}
+    if "program" in operation:
+        done["arg"] = assembled(operation["program"]).hex()
+    if "init_program" in operation:
+        done["init"] = assembled(operation["init_program"]).hex()
+    if "calls" in operation:
+        done["calls"] = [performable(call) for call in operation["calls"]]
+    return done
+
+
+@dataclass
+class OpenSession:
+    """What the generator knows of a session: its base's name, and the contracts that it has."""
+
+    base: str | None
+    contracts: dict[str, str] = field(default_factory=dict)
+
+
+class ProgramMaker:
+    """Random programs."""
+
+    def __init__(self, pick: random.Random) -> None:
+        self.pick = pick
+        self.near: list[str] = []  # names of the contracts that are deployed
+
+    def data(self, longest: int = 24) -> bytes:
+        return self.pick.randbytes(self.pick.randrange(longest))
+
+    def contract(self) -> bytes:
+        """Mostly a contract that is deployed, sometimes one that may not be."""
+        kind = self.pick.random()
+        if kind < 0.03:
+            return GHOST
+        if kind < 0.08 or not self.near:
+            return contract_id(self.pick.choice(NAMES))
+        return contract_id(self.pick.choice(self.near))
+
+    def scratch(self) -> int:
+        """An address in the scratch pages: one of a few places that programs have in common, or any."""
+        if self.pick.random() < 0.7:
+            return SCRATCH + PAGE * self.pick.randrange(SCRATCH_PAGES) + 8 * self.pick.randrange(4)
+        return SCRATCH + self.pick.randrange(SCRATCH_PAGES * PAGE - 100)
+
+    def writable(self) -> int:
+        """An address to write at, sometimes beyond the memory's length."""
+        if self.pick.random() < 0.9:
+            return self.scratch()
+        return PAGES * PAGE + self.pick.randrange(3 * PAGE)
+
+    def program(self, depth: int = 0) -> list[Step]:
+        pick = self.pick
+        steps = [self.step(depth) for _ in range(pick.randrange(1, 6 - depth // 2))]
+        if pick.random() < (0.1 if depth == 0 else 0.2):
+            steps.append(self.end())
+        return steps
+
+    def end(self) -> Step:
+        """A step after which nothing follows."""
+        pick = self.pick
+        return pick.choice(
+            (
+                ("panic", f"panic {pick.randrange(1000)}"),
+                ("panic", b"\xff" + self.data()),
+                ("trap",),
+                ("burn", 10**9),
+                ("exit", pick.choice((-1, 0, 3, PAGE + 1, -(2**31)))),
+                ("stop",),
+                ("opcode", 0xEE),
+                ("raw_panic", pick.choice((0, 5, 70_000))),
+            )
+        )
+
+    def step(self, depth: int) -> Step:
+        makers = self._makers if depth < DEPTH_MAX else self._makers_without_calls
+        return self.pick.choice(makers)(self, depth)
+
+    def call(self, depth: int) -> Step:
+        limit = self.pick.choice((0, 0, 0, 300, 900, 5000, 60_000, 400_000))
+        function = "run" if self.pick.random() < 0.95 else self.pick.choice(("missing", "init", "", b"\xff"))
+        return "call", self.contract(), limit, self.program(depth + 1), function
+
+    def raw_call(self, _depth: int) -> Step:
+        at = self.pick.choice((SCRATCH, OUTSIDE - 32, OUTSIDE - 31, OUTSIDE - 1))
+        return "raw_call", at, SCRATCH, self.pick.choice((0, 3)), self.pick.choice((0, 8, PAGE, PAGE + 1)), 500
+
+    def store(self, _depth: int) -> Step:
+        return "store", self.writable(), self.data()
+
+    def load(self, _depth: int) -> Step:
+        return "load", self.scratch(), self.pick.randrange(12)
+
+    def add64(self, _depth: int) -> Step:
+        return "add64", self.writable(), self.pick.randrange(2**64)
+
+    def fill(self, _depth: int) -> Step:
+        pick = self.pick
+        return "fill", SCRATCH + pick.randrange(3 * PAGE), pick.randrange(PAGE), pick.randrange(3)
+
+    def fill_outside(self, _depth: int) -> Step:
+        return "fill", PAGES * PAGE + self.pick.randrange(PAGE), self.pick.choice((0, 1, PAGE)), 1
+
+    def copy(self, _depth: int) -> Step:
+        return "copy", self.scratch(), self.scratch(), self.pick.randrange(100)
+
+    def grow(self, _depth: int) -> Step:
+        return "grow", self.pick.choice((0, 1, 1, 2, 70_000))
+
+    def size(self, _depth: int) -> Step:
+        return ("size",)
+
+    def query(self, _depth: int) -> Step:
+        rare = self.pick.random() < 0.12
+        name = self.pick.choice(("huge_price", "no") if rare else ("identity", "reverse", "priced"))
+        return "query", name, self.data()
+
+    def raw_query(self, _depth: int) -> Step:
+        at, length = self.pick.choice(((SCRATCH, 3), (OUTSIDE - 1, 2), (SCRATCH, 0)))
+        return "raw_query", at, length, self.pick.choice((0, 8, PAGE + 1))
+
+    def metadata(self, _depth: int) -> Step:
+        return "data", self.pick.choice(("height", "none", ""))
+
+    def raw_data(self, _depth: int) -> Step:
+        return self.pick.choice((("raw_data", SCRATCH, 0), ("raw_data", OUTSIDE - 1, 2)))
+
+    def emit(self, _depth: int) -> Step:
+        return "emit", self.pick.choice(("moved", "t", "", "é")), self.data()
+
+    def raw_emit(self, _depth: int) -> Step:
+        at, length = self.pick.choice(((SCRATCH + 5, 0), (OUTSIDE - 2, 2), (OUTSIDE - 1, 2)))
+        return "raw_emit", at, length, self.pick.choice((0, 9, PAGE + 1))
+
+    def feed(self, _depth: int) -> Step:
+        return "feed", self.data()
+
+    def raw_feed(self, _depth: int) -> Step:
+        return "raw_feed", self.pick.choice((0, 3, PAGE + 1))
+
+    def caller(self, _depth: int) -> Step:
+        return ("caller",)
+
+    def callstack(self, _depth: int) -> Step:
+        return ("callstack",)
+
+    def self_id(self, _depth: int) -> Step:
+        return ("self_id",)
+
+    def owner(self, _depth: int) -> Step:
+        return "owner", self.pick.choice((None, self.contract()))
+
+    def raw_owner(self, _depth: int) -> Step:
+        return "raw_owner", self.pick.choice((0, SCRATCH, OUTSIDE - 32, OUTSIDE - 31))
+
+    def limit(self, _depth: int) -> Step:
+        return ("limit",)
+
+    def spent(self, _depth: int) -> Step:
+        return ("spent",)
+
+    def burn(self, _depth: int) -> Step:
+        return "burn", self.pick.randrange(200)
+
+    def repeat(self, _depth: int) -> Step:
+        body: list[Step] = [("add64", SCRATCH, 1), self.pick.choice((("emit", "r", b""), ("spent",)))]
+        return "repeat", self.pick.randrange(5), body
+
+    def set_arg(self, _depth: int) -> Step:
+        return "set_arg", self.data()
+
+    def get_arg(self, _depth: int) -> Step:
+        # After a host function the buffer holds its answer; a fixed program has put more there itself.
+        return "get_arg", self.pick.randrange(40)
+
+    def recurse(self, _depth: int) -> Step:
+        return "recurse", self.pick.randrange(150)
+
+    def stop(self, _depth: int) -> Step:
+        return "repeat", 1, [("stop",)]
+
+    _plain = (store, store, add64, add64, load, load, fill, copy, copy, grow, size, query, metadata, emit, caller)
+    _plain += (callstack, self_id, owner, limit, spent, burn, repeat, set_arg, get_arg, recurse)
+    _makers_without_calls: tuple[Callable[[ProgramMaker, int], Step], ...] = _plain * 2 + (stop, raw_owner, raw_data)
+    _makers: tuple[Callable[[ProgramMaker, int], Step], ...] = (
+        _makers_without_calls
+        + (call,) * 22
+        + (feed, raw_feed, raw_call, raw_call, raw_query, raw_query, raw_emit, raw_emit, fill_outside)
+    )
+
+
+class ScenarioMaker:
+    """Random operations on sessions, commits and script contracts; the same seed makes the same ones."""
+
+    def __init__(self, seed: int) -> None:
+        self.pick = random.Random(seed)
+        self.programs = ProgramMaker(self.pick)
+        self.operations: list[Operation] = []
+        self.sessions: dict[str, OpenSession] = {}
+        self.session = "main"
+        self.commits: dict[str, dict[str, str]] = {}
+        self.made = 0
+
+    def make(self) -> list[Operation]:
+        """One scenario, from the opening of a VM on."""
+        pick = self.pick
+        self.op("vm", **({"dir": f"@{pick.randrange(2**64):016x}"} if pick.random() < 0.4 else {}))
+        self.directory = self.operations[0].get("dir")
+        self.open(None)
+        for _ in range(pick.randrange(*CALLS_PER_DIRECTORY)):
+            self.turn()
+        self.end()
+        return self.operations
+
+    def op(self, name: str, /, **fields: object) -> None:
+        inside = name not in ("vm", "commits", "delete", "finalize")
+        if inside and self.session != "main":
+            fields["in"] = self.session
+        self.operations.append({"op": name, **fields})
+
+    @property
+    def here(self) -> dict[str, str]:
+        return self.sessions[self.session].contracts
+
+    def contract(self) -> str:
+        """A contract of the session in hex, now and then one that is not there."""
+        if self.pick.random() < 0.04 or not self.here:
+            return self.pick.choice((GHOST, contract_id(self.pick.choice(NAMES)))).hex()
+        return contract_id(self.pick.choice(sorted(self.here))).hex()
+
+    def gas(self) -> int:
+        if self.pick.random() < 0.12:
+            return self.pick.randrange(200, 40_000)
+        return self.pick.choice((10**6, 10**7, 10**8))
+
+    # The operations of one turn.
+
+    def turn(self) -> None:
+        self.programs.near = sorted(self.here)
+        self.pick.choices(self._turns, self._weights)[0](self)
+
+    def call(self) -> None:
+        self.op("call", contract=self.contract(), fn="run", program=self.programs.program(), gas=self.gas())
+        if self.pick.random() < 0.3:
+            self.op("root")
+        if self.pick.random() < 0.15:
+            self.op("pages", contract=self.contract())
+
+    def failing_call(self) -> None:
+        """A call that fails in a way that is chosen, after a few steps that are not."""
+        function, last = self.pick.choice(
+            (
+                ("run", ("panic", "over")),
+                ("run", ("panic", "")),
+                ("run", ("panic", b"\xfe\xff")),
+                ("run", ("panic", b"\xc3")),
+                ("run", ("raw_panic", 5)),
+                ("run", ("trap",)),
+                ("run", ("feed", b"")),
+                ("run", ("query", "missing", b"")),
+                ("run", ("query", "", b"x")),
+                ("run", ("raw_owner", OUTSIDE - 1)),
+                ("run", ("exit", -5)),
+                ("run", ("burn", 10**9)),
+                ("run", ("query", "huge_price", b"")),
+                ("run", ("emit", b"\xff", b"")),
+                ("run", ("feed", b"x")),
+                ("missing", ("stop",)),
+                ("A", ("stop",)),
+                ("init", ("stop",)),
+            )
+        )
+        steps = [self.programs.step(2) for _ in range(self.pick.randrange(3))]
+        self.op("call", contract=self.contract(), fn=function, program=[*steps, last], gas=10**7)
+
+    def stack_overflow(self) -> None:
+        """Deep recursion, with gas for more of it than any stack allows.
+
+        Not in 64-bit contracts: their own stack, in memory, leaves the address range first, which the original can't
+        survive.
+        """
+        names = [name for name, wasm in self.here.items() if wasm != "script64"]
+        if names:
+            contract = contract_id(self.pick.choice(names)).hex()
+            self.op("call", contract=contract, fn="run", program=[("recurse", 10**8)], gas=10**9)
+
+    def feeder_call(self) -> None:
+        steps = [("feed", self.programs.data()), *self.programs.program(2), ("raw_feed", 2)]
+        self.op("feeder_call", contract=self.contract(), fn="run", program=steps, gas=10**7)
+
+    def deploy(self) -> None:
+        name = self.pick.choice(NAMES)
+        wasm = self.here.get(name) or self.pick.choice(("script", "script", "script_init", "script64"))
+        fields: dict[str, object] = {"owner": self.programs.data().hex(), "gas": self.gas()}
+        if wasm == "script_init" and self.pick.random() < 0.8:
+            fields["init_program"] = self.programs.program(2)
+        self.op("deploy", wasm=f"contracts/bin/{wasm}.wasm", id=contract_id(name).hex(), **fields)
+        self.here[name] = wasm
+        self.write_all_scratch_pages(name)
+
+    def write_all_scratch_pages(self, name: str) -> None:
+        """Makes every page that programs read a page that was written."""
+        steps = [("store", SCRATCH + PAGE * page + 100, bytes([page])) for page in range(SCRATCH_PAGES)]
+        self.op("call", contract=contract_id(name).hex(), fn="run", program=steps, gas=10**6)
+
+    def refused_deploy(self) -> None:
+        pick = self.pick
+        path, fields = "contracts/bin/script.wasm", {"owner": "aa", "id": GHOST.hex()}
+        match pick.randrange(12):
+            case 0 | 1 | 10:
+                del fields["owner"]
+            case 2 | 3 | 4:
+                fields["owner"] = "ee" * 65_600
+            case 5 | 6 | 7 | 11:
+                path = f"contracts/bad/{pick.choice(('a_f32', 'a_imported', 'no_a'))}.wasm"
+            case _:
+                bad = ("no_memory", "two_memories", "export_no_param", "import_unknown", "text", "tail_call")
+                path = f"contracts/bad/{pick.choice(bad)}.wasm"
+        self.op("deploy", wasm=path, **fields)
+
+    def migrate(self) -> None:
+        # One that is surely there: the `init` of the others may have failed.
+        certain = sorted(name for name, wasm in self.here.items() if wasm != "script_init")
+        if not certain:
+            return self.deploy()
+        name = self.pick.choice(certain)
+        wasm = self.pick.choice(("script", "script_init"))
+        calls: list[Operation] = [{"fn": "run", "program": [("self_id",), ("store", SCRATCH, b"moved")]}]
+        if self.pick.random() < 0.5:
+            read: list[Step] = [("load", SCRATCH, 8)]
+            calls.append({"fn": "run", "program": [("call", contract_id(name), 0, read, "run")], "gas": 10**7})
+        failing = self.pick.random() < 0.2
+        if failing:
+            calls.append({"fn": "run", "program": [("trap",)]})
+        self.op(
+            "migrate",
+            contract=contract_id(name).hex(),
+            wasm=f"contracts/bin/{wasm}.wasm",
+            id=self.pick.randbytes(32).hex(),
+            calls=calls,
+        )
+        if failing:
+            return self.open(self.sessions[self.session].base)
+        self.here[name] = "script"
+        return self.write_all_scratch_pages(name)
+
+    def commit(self) -> None:
+        name = self.commit_here()
+        self.open(name if self.pick.random() < 0.7 else self.any_commit())
+
+    def commit_here(self) -> str:
+        self.made += 1
+        name = f"c{self.made}"
+        self.op("commit", **{"as": name})
+        self.commits[name] = dict(self.here)
+        return name
+
+    def any_commit(self) -> str | None:
+        if not self.commits or self.pick.random() < 0.1:
+            return None
+        return self.pick.choice(sorted(self.commits))
+
+    def open(self, base: str | None) -> None:
+        """Opens a session in the place of the present one: on a named commit, or on nothing."""
+        fields: dict[str, object] = {}
+        if self.pick.random() < 0.5:
+            fields["meta"] = {"height": self.pick.randrange(2**64)}
+        if self.pick.random() < 0.3:
+            fields["exclude"] = ["reverse"]
+        if base is not None:
+            fields["base"] = "$" + base
+        self.op("session", **fields)
+        self.sessions[self.session] = OpenSession(base, dict(self.commits[base]) if base else {})
+        if base is None:
+            for _ in range(3):
+                self.deploy()
+
+    def unknown_base(self) -> None:
+        self.op("session", base=self.pick.randbytes(32).hex())
+        self.open(self.any_commit())
+
+    def switch(self) -> None:
+        self.session = self.pick.choice(SESSIONS)
+        if self.session not in self.sessions:
+            self.open(self.any_commit())
+
+    def drop(self) -> None:
+        self.op("drop")
+        self.open(self.any_commit())
+
+    def reopen(self) -> None:
+        """Opens the directory again, as another process would; all sessions are over."""
+        if self.directory is None:
+            return self.drop()
+        self.op("vm", dir=self.directory)
+        self.op("commits")
+        self.sessions.clear()
+        return self.open(self.any_commit())
+
+    def delete(self) -> None:
+        """Deletes a commit that nothing stands on, and whose state no other commit has."""
+        fresh = self.pick.randbytes(32).hex()
+        self.op("deploy", wasm="contracts/bin/script.wasm", id=fresh, owner="")
+        self.op("call", contract=fresh, fn="run", program=[("store", SCRATCH, bytes.fromhex(fresh))])
+        base = self.any_commit()
+        deleted = self.commit_here()
+        del self.commits[deleted]
+        self.open(base)
+        self.op("delete", commit="$" + deleted)
+        self.op("commits")
+        self.op("session", base="$" + deleted)
+        self.open(base)
+
+    def metadata(self) -> None:
+        self.op("set_meta", name=self.pick.choice(("height", "", "é")), value=self.pick.randrange(2**64))
+        self.op("meta", name=self.pick.choice(("height", "", "é", "none")))
+        self.op("remove_meta", name=self.pick.choice(("height", "", "é", "none")))
+
+    def look(self) -> None:
+        name = self.pick.choice(("memory_len", "owner", "pages"))
+        self.op(name, contract=self.contract())
+        self.op(self.pick.choice(("root", "debug")))
+
+    def list_commits(self) -> None:
+        self.op("commits")
+
+    def end(self) -> None:
+        """Ends every session, and finalizes a commit: in the original it can't be used any more."""
+        self.op("root")
+        for name in sorted(self.sessions):
+            self.session = name
+            self.op("drop")
+        self.op("commits")
+        self.op("finalize", commit="$" + min(self.commits, default="none"))
+
+    _turns: tuple[Callable[[ScenarioMaker], None], ...] = (
+        call,
+        failing_call,
+        stack_overflow,
+        feeder_call,
+        deploy,
+        refused_deploy,
+        migrate,
+        commit,
+        unknown_base,
+        switch,
+        drop,
+        reopen,
+        delete,
+        metadata,
+        look,
+        list_commits,
+    )
+    _weights = (40, 38, 2, 5, 4, 21, 5, 6, 3, 4, 2, 3, 5, 5, 14, 1)
