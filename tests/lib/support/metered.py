@@ -14,6 +14,7 @@ from piecrust.vm.rewrite import Rewritten, rewrite
 from piecrust.vm.rewrite.module import ExternKind
 
 PAGE_BYTES, RANGE_BYTES, ARGUMENT_BYTES = 65_536, 4096, 65_536
+RANGES_PER_PAGE = PAGE_BYTES // RANGE_BYTES
 GAS_MAX = (1 << 63) - 1
 
 
@@ -35,6 +36,11 @@ def engine(*, memories: int = 1, **options: object) -> wasmtime.Engine:
 
 VALIDATOR = engine()
 ENGINE = engine(memories=2)
+
+
+def compiled(rewritten: Rewritten) -> wasmtime.Module:
+    """The machine code of a rewritten module."""
+    return wasmtime.Module(ENGINE, rewritten.wasm)
 
 
 def is_valid(wasm: bytes, validator: wasmtime.Engine = VALIDATOR) -> bool:
@@ -73,11 +79,11 @@ class State:
 
     def written_pages(self) -> dict[int, bytes]:
         """Index and content of every 64 KiB page ever written."""
-        ratio = PAGE_BYTES // RANGE_BYTES
-        indices = sorted({index // ratio for index in self.ranges})
         return {
-            page: b"".join(self.ranges.get(page * ratio + k, bytes(RANGE_BYTES)) for k in range(ratio))
-            for page in indices
+            page: b"".join(
+                self.ranges.get(page * RANGES_PER_PAGE + k, bytes(RANGE_BYTES)) for k in range(RANGES_PER_PAGE)
+            )
+            for page in sorted({index // RANGES_PER_PAGE for index in self.ranges})
         }
 
 
@@ -89,7 +95,7 @@ class Contract:
         self.plain = rewrite(wasm, track_writes=False)
         assert self.marked.memory is not None
         self.is64 = self.marked.memory.is64
-        self._modules = [(facts, wasmtime.Module(ENGINE, facts.wasm)) for facts in (self.marked, self.plain)]
+        self._modules = [(facts, compiled(facts)) for facts in (self.marked, self.plain)]
         self.argument = next(
             int.from_bytes(self.marked.globals[export.index].initial.bits or b"", "little")
             for export in self.marked.exports
@@ -168,6 +174,11 @@ class Run:
         """Gives the instance back: what it imports refers to it, so it would live on."""
         self.store.close()
 
+    def clear_marks(self) -> None:
+        """Forgets what was written."""
+        for index in self.dirty_ranges():
+            self.exports[self.facts.dirty_map_export].write(self.store, b"\0", index)
+
     def set_gas(self, gas: int) -> None:
         """What the contract may spend from here on."""
         self.gas.set_value(self.store, -gas)
@@ -181,7 +192,7 @@ class Run:
         if self.facts.dirty_map_export is None:
             return []
         dirty_map = self.exports[self.facts.dirty_map_export]
-        marks = bytes(dirty_map.read(self.store, 0, 1 << 20))
+        marks = bytes(dirty_map.read(self.store, 0, max(1 << 20, self.memory.size(self.store) * RANGES_PER_PAGE)))
         found, at = [], marks.find(1)
         while at >= 0:
             found.append(at)
