@@ -1,0 +1,41 @@
+"""zstd for one thread at a time, with output that is bounded whatever the input claims."""
+
+from __future__ import annotations
+
+import threading
+
+import zstandard
+from piecrust.objects.errors import InvalidFormat
+
+_LEVEL = 1  # 3 makes pages 2-4 % smaller and takes up to twice as long
+
+
+class _Contexts(threading.local):
+    """zstd's contexts may not be shared between threads, and making one costs more than a small frame."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_contexts = _Contexts()
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame without its content's length. About 3 us for 1.5 KB, 20-250 us for a page."""
+    return _contexts.compress(data)
+
+
+def decompress(data: bytes, length_max: int) -> bytes:
+    """The content of one zstd frame of at most `length_max` bytes.
+
+    Raises:
+        InvalidFormat: it is no such frame, or its content is longer.
+    """
+    try:
+        # A length in the frame would be allocated as it stands: what we write has none (-1).
+        if zstandard.frame_content_size(data) > length_max:
+            raise InvalidFormat("zstd frame", f"more than {length_max} bytes")
+        return _contexts.decompress(data, max_output_size=length_max)
+    except zstandard.ZstdError as error:
+        raise InvalidFormat("zstd frame", str(error)) from None

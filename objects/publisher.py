@@ -1,0 +1,154 @@
+"""Publishing: encode, lock, catch up, check, append one frame, sync, make visible.
+
+Objects are encoded before the lock is taken. Under it the ledger is the newest there is, so that refs are compared and
+swapped, and what was deduplicated against objects that garbage collection may have taken is checked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from piecrust.objects import encoding
+from piecrust.objects.access import Staged
+from piecrust.objects.encoder import Encoder, StagedObject
+from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, StoreError, UnknownRevision
+from piecrust.objects.frame import Entry, EntryFlags, FrameType, encode_body
+from piecrust.objects.graph import CommitGraph
+from piecrust.objects.ids import CommitId
+from piecrust.objects.kinds import Kind
+from piecrust.objects.lock import StoreLock
+from piecrust.objects.log_reader import OperationFrame, kept_commits
+from piecrust.objects.log_writer import LogWriter
+from piecrust.objects.oplog import Operation, OperationRecord, RefChange
+from piecrust.objects.reader import Reader
+from piecrust.objects.refs import PINS, RefValue
+from piecrust.objects.transaction import Anything, RefUpdate
+
+FRAME_BYTES: Final = 8 << 20  # objects beyond this go into frames of their own, ahead of the one that counts
+
+
+class Change(NamedTuple):
+    """What one operation asks for, apart from objects."""
+
+    operation: Operation
+    ref_updates: dict[str, RefUpdate]
+    kept: Sequence[CommitId]
+    deleted: Sequence[CommitId]
+
+
+class Publisher:
+    """Appends transactions to the log of one handle."""
+
+    def __init__(self, log: LogWriter, reader: Reader, lock: StoreLock, clock: Callable[[], int]) -> None:
+        self.log, self.reader, self.lock = log, reader, lock
+        self.encoder = Encoder(reader)
+        self._clock = clock
+
+    def publish(
+        self,
+        objects: list[StagedObject],
+        assumed: dict[tuple[Kind, bytes], Staged],
+        generation: int,
+        changes: Sequence[Change],
+        graph: CommitGraph,
+    ) -> None:
+        """Publish objects with the operations that they belong to, in one frame and with one sync."""
+        kept = {bytes(commit) for change in changes for commit in change.kept}
+        entries = self.encoder.encode(objects, kept, EntryFlags.KEPT)
+        with self.log.mutex, self.lock:
+            try:
+                if self.log.prepare():
+                    entries = [e for e in entries if self.reader.catalog.locate(e.kind, e.address) is None]
+                if self.log.ledger.generation != generation:
+                    entries += self._restored(assumed, kept)
+                self._append(entries, self._records(changes, graph, {bytes(address) for _, address, _ in objects}))
+            except StoreError:
+                raise
+            except BaseException:
+                self.log.forget()  # a signal may have come between the file and what is in memory
+                raise
+        for kind, address, staged in objects:
+            self.reader.cache.put(kind, address, staged.value)
+
+    def _append(self, entries: list[Entry], records: list[OperationRecord]) -> None:
+        log = self.log
+        *ahead, last = _pieces(entries)
+        for piece in ahead:
+            self._write(FrameType.OBJECTS, piece, b"", publish=False)
+        meta = encoding.encode([record.pack() for record in records])
+        offset, kept_here = self._write(FrameType.TRANSACTION, last, meta, publish=True)
+        log.operation_frames.append(OperationFrame(records[0].sequence, log.active, offset))
+        for record in records:
+            log.ledger.apply(record, kept_here)
+
+    def _write(self, kind: FrameType, entries: list[Entry], meta: bytes, *, publish: bool) -> tuple[int, set[bytes]]:
+        body = encode_body(entries, meta)
+        try:
+            offset = self.log.append(kind, body.data, publish=publish)
+        except StoreError:
+            if not publish or self.log.unpublished:
+                self.log.forget()  # what was written ahead stays behind
+            raise
+        self.reader.catalog.add_frame(self.log.active, offset, body.rows)
+        return offset, kept_commits(body.rows)
+
+    def _restored(self, assumed: dict[tuple[Kind, bytes], Staged], kept: set[bytes]) -> list[Entry]:
+        """What the store had when it was put, and has no more."""
+        locate = self.reader.catalog.locate
+        gone = [(kind, address, staged) for (kind, address), staged in assumed.items() if locate(kind, address) is None]
+        return self.encoder.encode(gone, kept, EntryFlags.KEPT)
+
+    def _records(self, changes: Sequence[Change], graph: CommitGraph, staged: set[bytes]) -> list[OperationRecord]:
+        """What the changes come to on the newest ledger; `Conflict` if they no longer fit it."""
+        ledger = self.log.ledger
+        refs: dict[str, RefValue | None] = {}
+        records: list[OperationRecord] = []
+        for change in changes:
+            moved: dict[str, RefChange] = {}
+            for name, (value, expected) in change.ref_updates.items():
+                actual = refs[name] if name in refs else ledger.refs.get(name)
+                if not isinstance(expected, Anything) and actual != expected:
+                    raise Conflict(name, expected, actual)
+                if actual != value:
+                    moved[name] = RefChange(actual, value)
+                refs[name] = value
+            for commit in change.deleted:
+                if commit not in staged and self.reader.catalog.locate(Kind.COMMIT, commit) is None:
+                    raise UnknownRevision(commit.hex())
+                _check_deletable(commit, ledger.refs | refs, graph)
+            records.append(
+                OperationRecord(
+                    ledger.next_operation + len(records),
+                    self._clock(),
+                    change.operation,
+                    moved,
+                    tuple(change.kept),
+                    tuple(change.deleted),
+                )
+            )
+        return records
+
+
+def _check_deletable(commit: CommitId, refs: Mapping[str, RefValue | None], graph: CommitGraph) -> None:
+    pins = [
+        CommitId.from_hex(name.removeprefix(PINS)) for name, value in refs.items() if name.startswith(PINS) and value
+    ]
+    if any(graph.is_ancestor(commit, pin) for pin in pins):
+        raise CommitPinned(commit)
+    users = sorted(name for name, value in refs.items() if value == commit)
+    if users:
+        raise CommitInUse(commit, users)
+
+
+def _pieces(entries: list[Entry]) -> list[list[Entry]]:
+    """The entries in their order, cut where a frame would get too long; at least one piece."""
+    pieces: list[list[Entry]] = [[]]
+    size = 0
+    for entry in entries:
+        size += len(entry.payload)
+        if size > FRAME_BYTES and pieces[-1]:
+            pieces.append([])
+            size = len(entry.payload)
+        pieces[-1].append(entry)
+    return pieces

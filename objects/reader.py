@@ -1,0 +1,111 @@
+"""Reading objects: from a place in a segment or pack to a verified value, through a cache of decoded ones."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from piecrust.objects.cache import GenerationCache
+from piecrust.objects.catalog import Catalog, Location
+from piecrust.objects.codec import CODECS
+from piecrust.objects.compression import decompress
+from piecrust.objects.errors import CorruptObject, InvalidFormat, ObjectNotFound
+from piecrust.objects.frame import HEADER_BYTES, Encoding, EntryFlags, decode_head, head_length
+from piecrust.objects.ids import ID_BYTES
+from piecrust.objects.kinds import BODY_BYTES_MAX, Kind
+from piecrust.objects.page import ZERO_PAGE, ZERO_PAGE_HASH
+
+_HEADS_MAX: Final = 512
+_HEAD_GUESS_BYTES: Final = 4096  # most heads are shorter: one read gets them
+_BASES_MAX: Final = 4  # a delta's base is whole; after a repair it may be a delta again, but never for long
+
+
+class Reader:
+    """Loads objects that a catalog knows. For any number of threads."""
+
+    def __init__(self, catalog: Catalog, cache_bytes: int) -> None:
+        self.catalog = catalog
+        self.cache = GenerationCache(cache_bytes)
+        self._heads: dict[tuple[bytes, int], dict[tuple[int, bytes], bytes]] = {}
+
+    def load(self, kind: Kind, address: bytes, /) -> Any:
+        """The decoded object, verified against its address.
+
+        Raises:
+            ObjectNotFound: the store doesn't have it.
+            CorruptObject: what the store has under this address is something else.
+        """
+        value = self.cache.get(kind, address)
+        if value is None:
+            if kind is Kind.PAGE and address == ZERO_PAGE_HASH:
+                return ZERO_PAGE
+            value = CODECS[kind].decode(address, self.body(kind, address))
+            self.cache.put(kind, address, value)
+        return value
+
+    def contains(self, kind: Kind, address: bytes, /) -> bool:
+        """Whether the store has the object; it may still turn out corrupt."""
+        return self.catalog.locate(kind, address) is not None or (kind is Kind.PAGE and address == ZERO_PAGE_HASH)
+
+    def body(self, kind: Kind, address: bytes, *, bases: int = _BASES_MAX) -> bytes:
+        """The plain bytes of an object, decompressed and patched, but not verified.
+
+        Raises:
+            ObjectNotFound, CorruptObject: as `load`.
+        """
+        location = self.catalog.locate(kind, address)
+        if location is None:
+            if kind is Kind.PAGE and address == ZERO_PAGE_HASH:
+                return ZERO_PAGE
+            raise ObjectNotFound(kind, address)
+        payload = self.payload(kind, address, location)
+        if location.encoding == Encoding.DELTA and (bases == 0 or len(payload) < ID_BYTES):
+            raise CorruptObject(kind, address, "its delta has no base within reach")
+        try:
+            match location.encoding:
+                case Encoding.RAW:
+                    return payload
+                case Encoding.ZSTD:
+                    return decompress(payload, BODY_BYTES_MAX[kind])
+                case _:
+                    base = self.body(kind, payload[:ID_BYTES], bases=bases - 1)
+                    return CODECS[kind].patched(base, payload[ID_BYTES:])
+        except InvalidFormat as error:
+            raise CorruptObject(kind, address, error.reason) from error
+        except ObjectNotFound as error:
+            raise CorruptObject(kind, address, "the base of its delta is missing") from error
+
+    def payload(self, kind: Kind, address: bytes, location: Location) -> bytes:
+        """The stored bytes of an object."""
+        source, offset, length, _, flags = location
+        if flags & EntryFlags.INLINE:
+            payload = self._head(source.salt, location, kind, address).get((kind, address))
+            if payload is None:
+                raise CorruptObject(kind, address, "its frame is damaged")
+            return payload
+        payload = source.read(offset, length)
+        if len(payload) != length:
+            raise CorruptObject(kind, address, "the file ends within it")
+        return payload
+
+    def _head(self, salt: bytes, location: Location, kind: Kind, address: bytes) -> dict[tuple[int, bytes], bytes]:
+        """The short payloads of a frame: what is read together was mostly written together."""
+        key = salt, location.offset
+        found = self._heads.get(key)
+        if found is None:
+            at = location.offset + HEADER_BYTES
+            body = location.source.read(at, _HEAD_GUESS_BYTES)
+            try:
+                if len(body) >= 8 and (length := head_length(body)) > len(body):
+                    body = location.source.read(at, length)
+                head = decode_head(body)
+            except InvalidFormat as error:
+                raise CorruptObject(kind, address, error.reason) from error
+            found = {
+                (row.kind, row.address): head.data[row.offset : row.offset + row.length]
+                for row in head.rows
+                if row.flags & EntryFlags.INLINE
+            }
+            if len(self._heads) >= _HEADS_MAX:
+                self._heads.clear()
+            self._heads[key] = found
+        return found
