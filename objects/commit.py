@@ -18,7 +18,7 @@ all in canonical CBOR. So a proof of ancestry consists of links, whatever the co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -209,7 +209,7 @@ def step_towards(reader: ObjectReader, commit: Commit, depth: int) -> tuple[Comm
 
 def _note(note: object) -> tuple[str | None, str | None, int | None]:
     """Author, message and time, checked."""
-    if not isinstance(note, dict) or not note.keys() <= {"author", "message", "time"}:
+    if not isinstance(note, Mapping) or not note.keys() <= {"author", "message", "time"}:
         raise InvalidFormat("commit", "the note is no map of author, message and time")
     author, message, time = note.get("author"), note.get("message"), note.get("time")
     for text, length_max in ((author, AUTHOR_BYTES_MAX), (message, MESSAGE_BYTES_MAX)):
