@@ -35,6 +35,9 @@ LOCALS_MAX = 50_000 - 16
 BODY_BYTES_MAX = 7_654_321
 """The engine's limit on a body, as rewritten."""
 
+GROWTH_MAX = 40
+"""More times than that no body becomes longer (the worst, about 31, is nothing but marked memory.fill)."""
+
 # What a frame of the control stack says: the opcode that opened it (an `if` becomes an `else`), and these flags. A
 # frame is an int, so that a body of nothing but nested blocks takes little memory.
 BLOCK, LOOP, IF, ELSE = 2, 3, 4, 5
@@ -71,10 +74,21 @@ def meter(module: Module, gas_global: int, marks: WriteMarks | None) -> MeteredC
     defined = module.functions[module.imported_functions :]
     for (start, end), type_index in zip(module.bodies, defined, strict=True):
         body = _Function(code, start, end, module.types[type_index]).rewrite()
-        if len(body) > BODY_BYTES_MAX:
-            raise InvalidModule("function too large", start)
+        if end - start > BODY_BYTES_MAX // GROWTH_MAX:
+            _check_marked_size(module, gas_global, start, end, module.types[type_index])
         pieces += encode_unsigned(len(body)), body
     return MeteredCode(b"".join(pieces), tuple(code.added_types), code.changes_instance)
+
+
+def _check_marked_size(module: Module, gas_global: int, start: int, end: int, function_type: FunctionType) -> None:
+    """Refuses a function that would be too large with marks, whether or not it gets them.
+
+    Whoever tracks writes in another way must not accept other contracts.
+    """
+    marks = WriteMarks(is64=bool(module.memories) and module.memories[0].is64)
+    body = _Function(_Code(module, gas_global, marks), start, end, function_type).rewrite()
+    if len(body) > BODY_BYTES_MAX:
+        raise InvalidModule("function too large", start)
 
 
 class _Code:

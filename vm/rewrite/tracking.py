@@ -63,10 +63,12 @@ class WriteMarks:
         self._const = b"\x42" if is64 else b"\x41"
         self._add = b"\x7c" if is64 else b"\x6a"
         self._is64 = is64
-        # From an address on the stack to the index of its mark, kept within the map.
-        shift = self._const + encode_signed(RANGE_BITS)
-        mask = b"\x41" + encode_signed((self.pages << 16) - 1) + b"\x71"
-        self._to_mark = shift + (b"\x88\xa7" + mask if is64 else b"\x76")
+        # From an address on the stack to the index of its mark. Of 64-bit addresses the index could lie beyond the map.
+        range_bits, index_mask = encode_signed(RANGE_BITS), encode_signed((MAP_PAGES_64 << 16) - 1)
+        if is64:
+            self._to_mark = b"\x42" + range_bits + b"\x88\xa7\x41" + index_mask + b"\x71"
+        else:
+            self._to_mark = b"\x41" + range_bits + b"\x76"
         self._plus = lru_cache(maxsize=1024)(self._encode_plus)
 
     def before_store(self, temporaries: Temporaries, store: Store, offset: int) -> bytes:

@@ -10,9 +10,10 @@ import wasmtime
 from piecrust.vm.errors import InvalidModule
 from piecrust.vm.rewrite import metering, operators, rewrite
 from support.metered import ENGINE, Run, State, compiled, is_valid
-from support.wasm_encoding import section, signed, unsigned, vector
+from support.wasm_encoding import section, signed, unsigned
 
 LIMIT = 1000
+LOOP = "(loop (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 10))))"
 PRELUDE = """(import "env" "spent" (func $spent (result i64)))
  (memory (export "m") 2) (global $g (mut i64) (i64.const 0)) (table 2 funcref) (elem (i32.const 0) $inc $inc)
  (elem $e func $inc) (data $d "abc")
@@ -82,8 +83,7 @@ def remaining_after_trap(body: str, gas: int = LIMIT, argument: int = 0) -> int:
         ("(block (br_if 0 (i32.const 1)) (drop (i32.const 1)))", 3),
         ("(block (br_if 0 (i32.const 0)) (drop (i32.const 1)))", 4),
         ("(block (br_table 0 0 1 (i32.const 1)))", 3),
-        ("(local $n i32) (loop (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 10))))",
-         1 + 10 * 7),
+        ("(local $n i32) " + LOOP, 1 + 10 * 7),
     ],
 )  # fmt: skip
 def test_a_function_costs_what_it_executes(body: str, expected: int) -> None:
@@ -199,15 +199,15 @@ def test_a_function_may_have_several_results() -> None:
 # Operators: exactly those that the engine knows.
 
 
-def with_body(code: bytes, *, locals_: bytes = b"\0", types: tuple[bytes, ...] = (b"\x60\0\0",)) -> bytes:
+def with_body(code: bytes, *, locals_: bytes = b"\0", memory: bytes = b"\0\1") -> bytes:
     """A module with one function, a memory, a table, a global, an element and a data segment."""
     body = locals_ + code
     return b"\0asm\1\0\0\0" + b"".join(
         (
-            section(1, vector(list(types))),
+            section(1, b"\x01\x60\x00\x00"),
             section(3, b"\x01\x00"),
             section(4, b"\x01\x70\x00\x01"),
-            section(5, b"\x01\x00\x01"),
+            section(5, b"\x01" + memory),
             section(6, b"\x01\x7f\x01\x41\x00\x0b"),
             section(9, b"\x01\x03\x00\x01\x00"),
             section(12, b"\x01"),
@@ -332,6 +332,24 @@ def test_as_many_locals_as_promised_are_accepted() -> None:
         wasm = bytes(wasmtime.wat2wasm(f"(module (memory {'i64' if is64 else ''} 1) (func {locals_} {code}))"))
         for track_writes in (False, True):
             assert is_valid(rewrite(wasm, track_writes=track_writes).wasm, ENGINE)
+
+
+@pytest.mark.parametrize("is64", [False, True])
+def test_both_ways_of_tracking_accept_functions_of_the_same_size(*, is64: bool) -> None:
+    """Nodes that differ in how they track writes must not differ in what can be deployed."""
+    store = (b"\x42" if is64 else b"\x41") + b"\x00\x41\x00\x36\x00\x00"
+    stores = {}
+    for turns in (100_000, 250_000):
+        wasm = with_body(store * turns + b"\x0b", memory=b"\x04\x01" if is64 else b"\x00\x01")
+        stores[turns] = []
+        for track_writes in (False, True):
+            try:
+                rewrite(wasm, track_writes=track_writes)
+            except InvalidModule as error:
+                stores[turns].append(error.reason)
+            else:
+                stores[turns].append(None)
+    assert stores == {100_000: [None, None], 250_000: ["function too large", "function too large"]}
 
 
 def test_a_deeply_nested_body_is_read_without_recursion() -> None:
