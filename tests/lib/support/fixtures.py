@@ -19,11 +19,15 @@ def contract(name: str) -> bytes:
     return (CONTRACTS / f"{name}.wasm").read_bytes()
 
 
-def reference_module(name: str) -> ModuleType:
-    """A module of fixtures/reference, whose modules import each other by their bare names."""
-    folder = str(REFERENCE)
-    sys.path.insert(0, folder)
+def module_in(folder: Path, name: str) -> ModuleType:
+    """A module of a folder of programs, whose modules import each other by their bare names."""
+    sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(name)
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
+
+
+def reference_module(name: str) -> ModuleType:
+    """A module of fixtures/reference."""
+    return module_in(REFERENCE, name)
