@@ -7,6 +7,8 @@
 | `pins/<commit>` | a finalized commit: it and its ancestors can't be deleted, undone or collected |
 | `HEAD` | what the working state stands on: a branch (symbolic) or a commit |
 | `draft` | the working state itself, as a commit behind HEAD |
+| `aliases/<name>` | a name for a contract: symbolic, to `contracts/<id>`, which is no ref |
+| `bisect/<mark>` | what a bisection knows: commits, and where HEAD was |
 
 Refs live in the log: a frame says how each ref moved, a checkpoint where each one is.
 """
@@ -25,6 +27,11 @@ DRAFT: Final = "draft"
 BRANCHES: Final = "heads/"
 TAGS: Final = "tags/"
 PINS: Final = "pins/"
+ALIASES: Final = "aliases/"
+BISECT: Final = "bisect/"
+CONTRACTS: Final = "contracts/"  # what aliases point to
+
+_PREFIXES: Final = (BRANCHES, TAGS, PINS, ALIASES, BISECT)
 
 _NAME_BYTES_MAX: Final = 255
 _PART = re.compile(r"[^\x00-\x20\x7f~^:?*\[\]\\@{}/]+\Z")
@@ -53,8 +60,8 @@ def check_ref_name(name: str) -> str:
     if name in (HEAD, DRAFT):
         return name
     prefix, slash, rest = name.partition("/")
-    if not slash or prefix + slash not in (BRANCHES, TAGS, PINS):
-        raise InvalidRefName(name, f"it begins with none of {BRANCHES}, {TAGS} and {PINS}")
+    if not slash or prefix + slash not in _PREFIXES:
+        raise InvalidRefName(name, f"it begins with none of {', '.join(_PREFIXES)}")
     if prefix + slash == PINS:
         if not _HASH.match(rest):
             raise InvalidRefName(name, "a pin is named by a commit")
