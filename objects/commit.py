@@ -18,9 +18,10 @@ all in canonical CBOR. So a proof of ancestry consists of links, whatever the co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from piecrust.objects import encoding
 from piecrust.objects.access import ObjectReader
@@ -163,7 +164,7 @@ def new_commit(
         tuple(parents),
         1 + max(p.generation for p in known) if known else 0,
         1 + known[0].depth if known else 0,
-        next_jump(reader, parents[0], known[0]) if known else None,
+        next_jump(partial(reader.load, Kind.COMMIT), parents[0]) if known else None,
         None if transcript is None else Address(transcript),
         message,
         author,
@@ -173,38 +174,56 @@ def new_commit(
     return commit
 
 
-def next_jump(reader: ObjectReader, parent_id: CommitId, parent: Commit) -> CommitId:
+class Placed(Protocol):
+    """What is known of a commit's place in history: a `Commit`, or less."""
+
+    @property
+    def parents(self) -> Sequence[CommitId]:
+        """Its parents, the first one first."""
+
+    @property
+    def depth(self) -> int:
+        """The number of first parents."""
+
+    @property
+    def jump(self) -> CommitId | None:
+        """A first parent's first parent's ... first parent."""
+
+
+def next_jump(place_of: Callable[[CommitId], Placed], parent: CommitId) -> CommitId:
     """The jump of a commit whose first parent is this one.
 
     Two jumps of equal length in a row are joined to one; else the jump is to the parent.
     """
-    if parent.jump is None:
-        return parent_id
-    far: Commit = reader.load(Kind.COMMIT, parent.jump)
+    near = place_of(parent)
+    if near.jump is None:
+        return parent
+    far = place_of(near.jump)
     if far.jump is None:
-        return parent_id
-    further: Commit = reader.load(Kind.COMMIT, far.jump)
-    return far.jump if parent.depth - far.depth == far.depth - further.depth else parent_id
+        return parent
+    return far.jump if near.depth - far.depth == far.depth - place_of(far.jump).depth else parent
 
 
-def ancestor(reader: ObjectReader, commit: CommitId, generations: int) -> CommitId | None:
-    """The n-th first parent, None if history doesn't go back so far. Reads O(log depth) commits."""
-    here: Commit = reader.load(Kind.COMMIT, commit)
-    depth = here.depth - generations
-    if depth < 0 or generations < 0:
+def ancestor(place_of: Callable[[CommitId], Placed], commit: CommitId, generations: int) -> CommitId | None:
+    """The n-th first parent, None if history doesn't go back so far. Asks for the places of O(log depth) commits."""
+    depth = place_of(commit).depth - generations
+    if depth < 0:
         return None
-    while here.depth > depth:
-        commit, here = step_towards(reader, here, depth)
+    for step in way_back(place_of, commit, depth):
+        commit = step
     return commit
 
 
-def step_towards(reader: ObjectReader, commit: Commit, depth: int) -> tuple[CommitId, Commit]:
-    """The next commit on the shortest way back to the first parent of that depth: the jump, or the parent."""
-    assert commit.jump is not None
-    far: Commit = reader.load(Kind.COMMIT, commit.jump)
-    if far.depth >= depth:
-        return commit.jump, far
-    return commit.parents[0], reader.load(Kind.COMMIT, commit.parents[0])
+def way_back(place_of: Callable[[CommitId], Placed], commit: CommitId, depth: int) -> Iterator[CommitId]:
+    """The commits on the shortest way back to the first parent at a depth, it included, the start not."""
+    here = place_of(commit)
+    while here.depth > depth:
+        assert here.jump is not None
+        commit, place = here.jump, place_of(here.jump)
+        if place.depth < depth:
+            commit, place = here.parents[0], place_of(here.parents[0])
+        yield commit
+        here = place
 
 
 def _note(note: object) -> tuple[str | None, str | None, int | None]:

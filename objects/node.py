@@ -9,6 +9,8 @@ every 256-fold.
   without leaves is 32 zero bytes, never hashed.
 - The address of a node is the Merkle hash at its top: the store is the tree. How levels are cut into nodes has no
   influence on any hash.
+- A child of 32 zero bytes makes the hashes above it exist, and beside a sibling it hashes as nothing would. Of such
+  children a node keeps one for each group of siblings that has no others, as the group's first: one form for one hash.
 - Inner hashes are recomputed when a node is read, which verifies it, and are kept in memory.
 """
 
@@ -41,18 +43,31 @@ class Node:
     is the top of the block, `arity * n + 1` the first child of n.
     """
 
-    __slots__ = ("arity", "children", "inner", "levels", "stem", "top")
+    __slots__ = ("arity", "children", "has_zeros", "inner", "levels", "stem", "top")
 
-    def __init__(self, arity: int, levels: int, stem: int, children: dict[int, bytes], inner: dict[int, bytes]) -> None:
+    def __init__(
+        self,
+        arity: int,
+        levels: int,
+        stem: int,
+        children: dict[int, bytes],
+        inner: dict[int, bytes],
+        *,
+        has_zeros: bool,
+    ) -> None:
         self.arity, self.levels, self.stem, self.children, self.inner = arity, levels, stem, children, inner
+        self.has_zeros = has_zeros
         self.top = self.stem_hashes()[-1]
 
     @classmethod
     def of(cls, arity: int, levels: int, stem: int, children: dict[int, bytes]) -> Node:
         """The node with these children, of which there is at least one."""
         inner: dict[int, bytes] = {}
+        has_zeros = ZERO in children.values()
+        if has_zeros:
+            children = _with_needed_zeros(arity, children)
         _rehash(arity, min(SPAN[arity], levels), children, inner, children)
-        return cls(arity, levels, stem, children, inner)
+        return cls(arity, levels, stem, children, inner, has_zeros=has_zeros)
 
     def updated(self, changes: dict[int, bytes | None]) -> Node | None:
         """The node with some children set, or taken away where the new value is None; None if none is left."""
@@ -66,16 +81,17 @@ class Node:
         children.update(present)
         if not children:
             return None
-        if len(present) < len(changes):
+        if len(present) < len(changes) or self.has_zeros or ZERO in present.values():
             return Node.of(self.arity, self.levels, self.stem, children)
         inner = self.inner.copy()
         _rehash(self.arity, min(SPAN[self.arity], self.levels), children, inner, present)
-        return Node(self.arity, self.levels, self.stem, children, inner)
+        return Node(self.arity, self.levels, self.stem, children, inner, has_zeros=False)
 
     def lowered(self, levels: int) -> Node:
         """The same children under a shorter stem: what a node of `levels` levels in its place would be."""
         bits = (levels - min(SPAN[self.arity], levels)) * BITS[self.arity]
-        return Node(self.arity, levels, self.stem & (1 << bits) - 1, self.children, self.inner)
+        stem = self.stem & (1 << bits) - 1
+        return Node(self.arity, levels, stem, self.children, self.inner, has_zeros=self.has_zeros)
 
     def stem_hashes(self) -> list[bytes]:
         """The hashes from the top of the block up to the top of the node."""
@@ -117,6 +133,8 @@ class Node:
         if max(children) >= arity**block or stem >> (levels - block) * BITS[arity]:
             raise CorruptObject(Kind.NODE, address, "a child outside of its levels")
         node = cls.of(arity, levels, stem, children)
+        if len(node.children) != len(children) or node.children.keys() != children.keys():
+            raise CorruptObject(Kind.NODE, address, "needless zeros")
         if node.top != address:
             raise CorruptObject(Kind.NODE, address, f"its hash is {node.top.hex()}")
         return node
@@ -170,6 +188,16 @@ def _decode_header(body: bytes) -> tuple[int, int, int]:
     if arity not in SPAN or not 1 <= levels * BITS[arity] <= POSITION_BITS_MAX:
         raise InvalidFormat("node", f"{levels} levels of arity {arity}", 1)
     return arity, levels, stem
+
+
+def _with_needed_zeros(arity: int, children: dict[int, bytes]) -> dict[int, bytes]:
+    """The children without those zeros that leave no mark in the hashes, the others at the first of their places."""
+    needed = {index: child for index, child in children.items() if child != ZERO}
+    groups = {index // arity for index in needed}
+    for index in children:
+        if index // arity not in groups:
+            needed[index // arity * arity] = ZERO
+    return needed
 
 
 def _rehash(

@@ -7,8 +7,8 @@ Every function takes the reader or writer first. Looking up a leaf costs one nod
 every 256-fold of leaves; updating one costs its path: a hash of 0.4 us for each level.
 
 In the state a leaf may be 32 zero bytes: the page tree of a contract without pages. It makes the hashes above it, but
-beside a sibling it hashes as an absent one does, so one stored node may stand for both: such leaves can be set, not
-listed, looked up or taken away. Which contracts there are, the contract map tells.
+beside a sibling it hashes as an absent one does, and no tree can tell them apart: such leaves can be set, not listed,
+looked up or taken away. Which contracts there are, the contract map tells.
 """
 
 from __future__ import annotations
@@ -183,9 +183,15 @@ def _update(
     if node is None:
         return None
     if node.top != address:
-        known = address is not None and None not in here.values()  # a patch can't take a child away
-        writer.put(Kind.NODE, node.top, node, base=address, hint=sum([1 << i for i in here]) if known else None)
+        hint = None
+        if address is not None and old is not None and not old.has_zeros and _present(here):
+            hint = sum([1 << i for i in here])  # else a child may be gone, which a patch can't say
+        writer.put(Kind.NODE, node.top, node, base=address, hint=hint)
     return node.top
+
+
+def _present(children: Mapping[int, bytes | None]) -> bool:
+    return all(child is not None and child != ZERO for child in children.values())
 
 
 def _fork(shape: Shape, height: int, node: Node | None, positions: Iterable[int]) -> tuple[int, int]:
