@@ -153,9 +153,8 @@ def test_the_argument_buffer_lies_within_four_tebibytes(offset: int, *, fits: bo
 
 
 def test_segments_that_just_fit_are_accepted() -> None:
-    interface(
-        f'{MEMORY} {A} (data (i32.const 65536) "") (data (i32.const 65535) "x") (table 2 funcref) (elem (i32.const 2) func)'
-    )
+    data = '(data (i32.const 65536) "") (data (i32.const 65535) "x")'
+    interface(f"{MEMORY} {A} {data} (table 2 funcref) (elem (i32.const 2) func)")
 
 
 @pytest.mark.parametrize("is64", [False, True])
