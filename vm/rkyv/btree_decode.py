@@ -111,19 +111,18 @@ class _NodeReader:
             raise Mismatch(f"a node aligned to {shape.align}", f"a pointer to {position}", position)
         if position + shape.size(count) > end:
             raise Mismatch(f"a node that ends before {end}", f"{count} entries", position)
-        first = position - size
-        if first < reader.start:
-            raise Mismatch(f"a node of at most {position - reader.start} bytes", f"{size} bytes", position)
+        if size > position:
+            raise Mismatch(f"a node of at most {position} bytes", f"{size} bytes", position)
         reader.spend(count * self._entry_values, 0, position)
-        start = reader.start
-        reader.start = first
         read_entry = self._read_inner_entry if inner else self._read_leaf_entry
-        entries = [
-            read_entry(reader, position + shape.entries + index * shape.entry_size)
-            for index in range(count - 1, -1, -1)
-        ]
+        first = position + shape.entries
+        start, lowest = reader.start, reader.lowest
+        reader.start, reader.lowest = max(start, position - size), position
+        # rkyv writes and visits what the entries point to from the last entry to the first.
+        entries = [read_entry(reader, first + index * shape.entry_size) for index in range(count - 1, -1, -1)]
         entries.reverse()
-        reader.start, reader.end = start, first
+        # The nodes that follow lie before everything that this one points to.
+        reader.start, reader.end, reader.lowest = start, reader.lowest, min(lowest, reader.lowest)
         pointed = position + POINTER_OFFSET + offset if offset else None
         return _Node(position, inner, pointed, entries)
 

@@ -27,14 +27,17 @@ class Limits:
 
 
 class Reader:
-    """An archive with its open range `start` to `end`, and what is left of the limits."""
+    """An archive with its open range `start` to `end`, and what is left of the limits.
 
-    __slots__ = ("_nesting_left", "_values_left", "data", "end", "start")
+    `lowest` is where the first of the parts begins that were entered since somebody set it.
+    """
+
+    __slots__ = ("_nesting_left", "_values_left", "data", "end", "lowest", "start")
 
     def __init__(self, data: bytes, limits: Limits) -> None:
         self.data = data
         self.start = 0
-        self.end = len(data)
+        self.end = self.lowest = len(data)
         self._values_left = limits.values_max
         self._nesting_left = limits.nesting_max
 
@@ -51,6 +54,8 @@ class Reader:
             raise Mismatch(f"a position aligned to {align}", f"a pointer to {position}", position)
         end = self.end
         self.end = position
+        if position < self.lowest:
+            self.lowest = position
         return end
 
     def leave(self, position: int, end: int) -> None:
