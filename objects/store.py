@@ -215,6 +215,12 @@ class Store:
         kept = [commit for commit in flagged if exceptions.pop(commit, True)]
         return kept + [commit for commit, keep in exceptions.items() if keep]
 
+    def is_deleted(self, commit: CommitId) -> bool:
+        """Whether the commit was deleted, and not made again since; others may still descend from it."""
+        batch = self._own_batch()
+        kept = None if batch is None else batch.kept.get(commit)
+        return (self._log.ledger.exceptions.get(commit) if kept is None else kept) is False
+
     def graph(self, commit: CommitId) -> CommitNode:
         """How a commit descends from others; `ObjectNotFound` if there is no such commit."""
         self._check()
