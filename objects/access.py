@@ -86,9 +86,8 @@ class Overlay:
         self, kind: Kind, address: bytes, value: Any, /, *, base: bytes | None = None, hint: int | None = None
     ) -> None:
         """Stage it, unless it is here or the reader has it."""
-        staged = self._staged[kind]
-        if address not in staged and (self.reader is None or not self.reader.contains(kind, address)):
-            staged[address] = Staged(value, base, hint)
+        if not self.contains(kind, address):
+            self._staged[kind][address] = Staged(value, base, hint)
 
     def staged(self) -> Iterator[tuple[Kind, bytes, Staged]]:
         """What was put here and the reader lacks: by kind, then in the order of the puts."""
