@@ -142,7 +142,7 @@ def _boxed_slice(item: RustType) -> RustType:
 
 
 if TYPE_CHECKING:
-    Option: TypeAlias = T | None
+    from typing import Optional as Option  # an alias `T | None` could not be used in expressions
     Result: TypeAlias = Ok[T] | Err[E]
     Vec: TypeAlias = Sequence[T]
     Box: TypeAlias = Annotated[T, "Box"]
@@ -234,6 +234,9 @@ class _Reader:
         if origin is Annotated:
             return self._read_annotated(arguments[0], annotation.__metadata__)
         if origin is typing.Union or origin is python_types.UnionType:
+            if {typing.get_origin(argument) for argument in arguments} == {Ok, Err} and len(arguments) == 2:
+                inner = {typing.get_origin(argument): typing.get_args(argument)[0] for argument in arguments}
+                return ResultType(self.read(inner[Ok]), self.read(inner[Err]))
             return _optional(*map(self.read, arguments))
         if origin is tuple:
             if Ellipsis in arguments:
