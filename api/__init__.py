@@ -1,1 +1,201 @@
-"""piecrust: a git-style, content-addressed state store with a WebAssembly contract VM in front."""
+"""piecrust: a git-style, content-addressed state store with a WebAssembly contract VM in front.
+
+    with VM("state") as vm, vm.session() as session:
+        counter, _ = session.deploy(wasm, owner=b"me")
+        session.call(counter, "increment")
+        first = session.commit(message="first")
+
+`piecrust.rkyv` has the types of arguments and results. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piecrust.objects.errors import (
+        AmbiguousRevision,
+        CommitInUse,
+        CommitPinned,
+        Conflict,
+        ContractPositionCollision,
+        CorruptObject,
+        CorruptStore,
+        InvalidFormat,
+        InvalidRefName,
+        InvalidRevision,
+        NotAStore,
+        NotFound,
+        ObjectNotFound,
+        PiecrustError,
+        Refused,
+        StoreClosed,
+        StoreError,
+        StoreFull,
+        StoreIOError,
+        StoreLocked,
+        StoreReadOnly,
+        UnknownRef,
+        UnknownRevision,
+        UnsupportedFormat,
+    )
+    from piecrust.objects.ids import BytecodeHash, CommitId, ContractId, StateRoot
+    from piecrust.vm.contract import Contract
+    from piecrust.vm.contracts import ContractMetadata
+    from piecrust.vm.errors import (
+        ArgumentError,
+        CallFailed,
+        CompositeSerializerError,
+        ContractDoesNotExist,
+        ContractRefused,
+        ContractTrap,
+        DecodeError,
+        EncodeError,
+        EngineError,
+        GasLimitInvalid,
+        InitializationError,
+        InvalidAbi,
+        InvalidArgumentBuffer,
+        InvalidFunction,
+        InvalidHostQuery,
+        InvalidMemory,
+        InvalidModule,
+        InvalidUtf8,
+        MemoryAccessOutOfBounds,
+        MissingFeed,
+        MissingHostQuery,
+        MissingOwner,
+        NativeStackTooSmall,
+        OutOfGas,
+        Panic,
+        SessionBusy,
+        SessionClosed,
+        SessionError,
+        TimeLimitExceeded,
+        TimeLimitInvalid,
+        UnsupportedWasmtime,
+    )
+    from piecrust.vm.events import Event
+    from piecrust.vm.history import CommitInfo
+    from piecrust.vm.host_queries import HostQuery
+    from piecrust.vm.limits import DEFAULT_GAS_LIMIT
+    from piecrust.vm.openings import PageOpening
+    from piecrust.vm.receipt import CallTree, CallTreeElement, FailedFrame, Receipt
+    from piecrust.vm.session import Session
+    from piecrust.vm.vm import VM
+
+_MODULES = {
+    "piecrust.objects.errors": (
+        "AmbiguousRevision CommitInUse CommitPinned Conflict ContractPositionCollision CorruptObject CorruptStore "
+        "InvalidFormat InvalidRefName InvalidRevision NotAStore NotFound ObjectNotFound PiecrustError Refused "
+        "StoreClosed StoreError StoreFull StoreIOError StoreLocked StoreReadOnly UnknownRef UnknownRevision "
+        "UnsupportedFormat"
+    ),
+    "piecrust.objects.ids": "BytecodeHash CommitId ContractId StateRoot",
+    "piecrust.vm.contract": "Contract",
+    "piecrust.vm.contracts": "ContractMetadata",
+    "piecrust.vm.errors": (
+        "ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist ContractRefused ContractTrap "
+        "DecodeError EncodeError EngineError GasLimitInvalid InitializationError InvalidAbi InvalidArgumentBuffer "
+        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidUtf8 MemoryAccessOutOfBounds MissingFeed "
+        "MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed SessionError "
+        "TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
+    ),
+    "piecrust.vm.events": "Event",
+    "piecrust.vm.history": "CommitInfo",
+    "piecrust.vm.host_queries": "HostQuery",
+    "piecrust.vm.limits": "DEFAULT_GAS_LIMIT",
+    "piecrust.vm.openings": "PageOpening",
+    "piecrust.vm.receipt": "CallTree CallTreeElement FailedFrame Receipt",
+    "piecrust.vm.session": "Session",
+    "piecrust.vm.vm": "VM",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = [
+    "DEFAULT_GAS_LIMIT",
+    "VM",
+    "AmbiguousRevision",
+    "ArgumentError",
+    "BytecodeHash",
+    "CallFailed",
+    "CallTree",
+    "CallTreeElement",
+    "CommitId",
+    "CommitInUse",
+    "CommitInfo",
+    "CommitPinned",
+    "CompositeSerializerError",
+    "Conflict",
+    "Contract",
+    "ContractDoesNotExist",
+    "ContractId",
+    "ContractMetadata",
+    "ContractPositionCollision",
+    "ContractRefused",
+    "ContractTrap",
+    "CorruptObject",
+    "CorruptStore",
+    "DecodeError",
+    "EncodeError",
+    "EngineError",
+    "Event",
+    "FailedFrame",
+    "GasLimitInvalid",
+    "HostQuery",
+    "InitializationError",
+    "InvalidAbi",
+    "InvalidArgumentBuffer",
+    "InvalidFormat",
+    "InvalidFunction",
+    "InvalidHostQuery",
+    "InvalidMemory",
+    "InvalidModule",
+    "InvalidRefName",
+    "InvalidRevision",
+    "InvalidUtf8",
+    "MemoryAccessOutOfBounds",
+    "MissingFeed",
+    "MissingHostQuery",
+    "MissingOwner",
+    "NativeStackTooSmall",
+    "NotAStore",
+    "NotFound",
+    "ObjectNotFound",
+    "OutOfGas",
+    "PageOpening",
+    "Panic",
+    "PiecrustError",
+    "Receipt",
+    "Refused",
+    "Session",
+    "SessionBusy",
+    "SessionClosed",
+    "SessionError",
+    "StateRoot",
+    "StoreClosed",
+    "StoreError",
+    "StoreFull",
+    "StoreIOError",
+    "StoreLocked",
+    "StoreReadOnly",
+    "TimeLimitExceeded",
+    "TimeLimitInvalid",
+    "UnknownRef",
+    "UnknownRevision",
+    "UnsupportedFormat",
+    "UnsupportedWasmtime",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

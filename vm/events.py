@@ -6,19 +6,9 @@ top-level call, which come first in the next receipt of the session.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from piecrust.objects.steps import Event
 
-from piecrust.objects.ids import ContractId
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that `source` emitted. `reverted` says that the call which emitted it, or a caller of it, failed."""
-
-    source: ContractId
-    topic: str
-    data: bytes
-    reverted: bool = False
+__all__ = ["Event", "revert"]
 
 
 def revert(events: list[Event], first: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from piecrust.objects.ids import ContractId
-from piecrust.objects.transcript import QueryAnswer
+from piecrust.objects.steps import QueryAnswer
 from piecrust.vm import errors
 from piecrust.vm.contracts import ContractTable, DeployedContract
 from piecrust.vm.events import Event, revert
@@ -26,7 +26,7 @@ from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.undo import UndoLog
 
 if TYPE_CHECKING:
-    from piecrust.vm.engine import Deadline
+    from piecrust.vm.deadline import Deadline
     from piecrust.vm.memory import Memory
 
 CallHook = Callable[[ContractId, str, bytes, tuple[ContractId, ...]], str | None]
@@ -54,7 +54,7 @@ class Frame:
         self.function = function
         self.limit = limit
         self.parent = parent
-        self.depth = 1 if parent is None else parent.depth + 1
+        self.depth: int = 1 if parent is None else parent.depth + 1
         self.spent = 0
         self.memory_length = contract.memory.length
         self.children: list[Frame] = []
@@ -79,6 +79,7 @@ class Execution:
         "hook",
         "host_queries",
         "metadata",
+        "nested",
         "top",
         "transient",
     )
@@ -102,6 +103,7 @@ class Execution:
         self.debug_messages: list[str] = []
         self.feed: Feed | None = None
         self.hook: CallHook | None = None
+        self.nested = 0  # calls of one contract by another, in the running top-level call
         self.top: Frame | None = None
         self._undo = UndoLog()
         self._ran: set[Memory] = set()
@@ -123,10 +125,11 @@ class Execution:
         Raises:
             CallFailed: The call failed. Its events are in `events`, reverted.
         """
-        contract = self.contracts.opened(contract_id)
+        contract = self.contracts.open(contract_id)
         self._undo.settle(self._ran)
         self._ran = {contract.memory}
         self.answers = []
+        self.nested = 0
         if deadline is not None:
             self._begin_interruptible(deadline)
         frame = self.top = Frame(contract, function, limit, None)
@@ -142,14 +145,14 @@ class Execution:
                 error.events = tuple(self.events[first_event:])
                 error.gas_limit = limit
                 error.frames = failed_frames(frame, error)
-            self._end(reusable=False)
+            self._end()
             raise
         finally:
             active.session = outer
             self.top = None
         if not keep:
             self._take_back(0)
-        self._end(reusable=deadline is None)
+        self._end()
         return data, frame
 
     def call(self, callee_id: ContractId, function: str, argument: bytes, limit: int) -> tuple[bytes, Frame]:
@@ -164,7 +167,7 @@ class Execution:
         assert caller is not None, "only a running contract calls"
         if caller.depth >= CALL_DEPTH_MAX:
             raise CallTooDeep
-        contract = self.contracts.opened(callee_id)
+        contract = self.contracts.open(callee_id)
         mark = self._undo.checkpoint(self._ran)
         transient_mark = 0 if self.transient is None else self.transient.mark()
         first_event = len(self.events)
@@ -199,21 +202,25 @@ class Execution:
             yield frame
             frame = frame.parent
 
+    def instantiate(self, contract: DeployedContract) -> None:
+        """Makes the first instance of a contract that is being deployed, over the memory that its data was written to.
+
+        Raises:
+            ContractTrap: A segment does not fit its table.
+        """
+        contract.memory.log = self._undo
+        contract.instance = Instance(contract.code, contract.memory)
+        self._ran.add(contract.memory)
+
     def settle(self) -> None:
-        """Makes what the memories hold the state that failures go back to; for changes made outside of calls."""
+        """Makes what the memories hold the state that failures go back to; afterwards memories may be closed."""
         self._undo.settle(self._ran)
         self._ran = set()
 
-    def adopt(self, memory: Memory) -> None:
-        """Takes a memory that the host wrote to (a deployed contract's data) into the next settlement."""
-        self._ran.add(memory)
-
-    def close_instances(self) -> None:
-        """Gives up every instance, as the original does after each top-level call."""
-        for contract in self.contracts.loaded():
-            if contract.instance is not None:
-                contract.instance.close()
-                contract.instance = None
+    def abandon(self) -> None:
+        """Forgets what failures go back to; for a session that ends, or goes back to its base."""
+        self._ran = set()
+        self._undo.settle(())
 
     def _call(self, frame: Frame, argument: bytes) -> bytes:
         contract, limit = frame.contract, frame.limit
@@ -221,6 +228,8 @@ class Execution:
         instance = contract.instance
         if instance is None:
             memory.log = self._undo
+            if self._deadline is not None:
+                code = self.contracts.interruptible(contract)
             instance = contract.instance = Instance(code, memory, deadline=self._deadline)
             self._used.append(contract)
         elif not contract.used:
@@ -248,21 +257,20 @@ class Execution:
         return memory.read(code.argument, length)
 
     def _begin_interruptible(self, deadline: Deadline) -> None:
-        self.close_instances()
+        for contract in self.contracts.all_loaded():
+            contract.close_instance()
         self._deadline = deadline
 
     def _take_back(self, mark: int) -> None:
         self._undo.rollback(mark, self._ran)
         self._ran = set()
 
-    def _end(self, *, reusable: bool) -> None:
+    def _end(self) -> None:
         """After a top-level call: instances that a fresh one could differ from are given up."""
         for contract in self._used:
-            instance = contract.instance
             contract.used = False
-            if instance is not None and not (reusable and contract.memory not in self._undo.grown and instance.reset()):
-                instance.close()
-                contract.instance = None
+            if contract.instance is not None and not contract.instance.reset():
+                contract.close_instance()
         self._used = []
         self._deadline = None
         if self.transient is not None:

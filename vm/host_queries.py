@@ -7,7 +7,7 @@ every commit, so that it can be replayed without the query.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -66,10 +66,10 @@ def price(query: RegisteredQuery, argument: bytes) -> int:
         return 0
     try:
         asked = query.price(argument)
-        if not isinstance(asked, int) or not 0 <= asked <= GAS_LIMIT_MAX:
-            raise TypeError(f"a price must be a whole number from 0 to 2**64 - 1, not {asked!r}")
     except Exception as error:
         raise HostQueryFailure from error
+    if not isinstance(asked, int) or not 0 <= asked <= GAS_LIMIT_MAX:
+        raise HostQueryFailure from TypeError(f"a price is a whole number from 0 to 2**64 - 1, not {asked!r}")
     return asked
 
 
@@ -81,13 +81,8 @@ def execute(query: RegisteredQuery, argument: bytes) -> bytes:
     """
     try:
         answer = bytes(memoryview(query.execute(argument)))
-        if len(answer) > ARGUMENT_BYTES_MAX:
-            raise ValueError(f"an answer of {len(answer)} bytes, at most {ARGUMENT_BYTES_MAX} fit")
     except Exception as error:
         raise HostQueryFailure from error
+    if len(answer) > ARGUMENT_BYTES_MAX:
+        raise HostQueryFailure from ValueError(f"an answer of {len(answer)} bytes, {ARGUMENT_BYTES_MAX} fit")
     return answer
-
-
-def without(queries: Mapping[str, RegisteredQuery], excluded: frozenset[str]) -> dict[str, RegisteredQuery]:
-    """The queries that a session offers."""
-    return {name: query for name, query in queries.items() if name not in excluded}

@@ -8,7 +8,7 @@ not its length, as in the original.
 from __future__ import annotations
 
 from piecrust.objects.ids import ContractId
-from piecrust.objects.transcript import QueryAnswer
+from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors, host, host_queries
 from piecrust.vm.contracts import DeployedContract
 from piecrust.vm.events import Event
@@ -16,6 +16,7 @@ from piecrust.vm.frames import CallTooDeep, Execution, Frame
 from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
 from piecrust.vm.instance import Instance
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CONTRACT_ID_BYTES, EVENT_BYTE_GAS, callee_gas_limit
+from piecrust.vm.recorder import UNCONTAINED_KIND
 from piecrust.vm.transient import TransientQuery, set_price
 
 PANICKED = -1
@@ -24,6 +25,12 @@ NO_SUCH_CONTRACT = -3
 UNKNOWN_ERROR = -(2**31)
 
 HOST_QUERY_PANIC = "host query panicked"
+
+# What transcripts say of queries that gave no answer.
+UNPAID = QueryFailure("OutOfGas")
+CONTAINED = QueryFailure("Panic", HOST_QUERY_PANIC)
+UNCONTAINED = QueryFailure(UNCONTAINED_KIND)
+CALL_HOOK = "\0call hook"
 
 
 def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argument_length: int, gas: int) -> int:
@@ -42,6 +49,7 @@ def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argu
     argument = memory.read(buffer, argument_length)
     remaining = instance.remaining()
     limit = callee_gas_limit(gas, remaining)
+    execution.nested += 1
     try:
         if execution.hook is not None:
             _ask_hook(execution, callee, function, argument)
@@ -104,7 +112,7 @@ def emit(execution: Execution, topic_at: int, topic_length: int, data_length: in
     contract = frame.contract
     data = contract.memory.read(contract.code.argument, data_length)
     topic = _text(frame, topic_at, topic_length, "event topic")
-    execution.events.append(Event(contract.id, topic, data))
+    execution.events.append(Event(contract.id, topic, data, reverted=False))
 
 
 def feed(execution: Execution, length: int) -> None:
@@ -136,7 +144,7 @@ def callstack(execution: Execution) -> int:
 
 
 def owner(execution: Execution, contract_at: int) -> int:
-    """The length of a contract's owner, now in the argument buffer; 0 if there is none. The null pointer means this one."""
+    """The length of a contract's owner, now in the argument buffer; 0 if there is none. A null pointer means itself."""
     frame = _running(execution)
     _check(frame, contract_at, CONTRACT_ID_BYTES)
     contract: DeployedContract | None = frame.contract
@@ -237,14 +245,16 @@ def _charge(frame: Frame, gas: int) -> None:
 def _ask(execution: Execution, frame: Frame, name: str, query: RegisteredQuery, argument: bytes) -> bytes:
     """Prices, charges and executes a query, and keeps what it answered for the transcript."""
     asked = 0
+    answer: bytes | QueryFailure = UNPAID
     try:
         asked = host_queries.price(query, argument)
         _charge(frame, asked)
         answer = host_queries.execute(query, argument)
-    except (HostQueryFailure, errors.OutOfGas):
-        execution.answers.append(QueryAnswer(name, asked, None))
+    except HostQueryFailure:
+        answer = CONTAINED if execution.contain_failures else UNCONTAINED
         raise
-    execution.answers.append(QueryAnswer(name, asked, answer))
+    finally:
+        execution.answers.append(QueryAnswer(name, asked, answer))
     return answer
 
 
@@ -263,6 +273,8 @@ def _ask_hook(execution: Execution, callee: ContractId, function: str, argument:
     stack = (_running(execution).contract.id, *(below.contract.id for below in execution.callers()))
     refusal = execution.hook(callee, function, argument, stack)
     if refusal is not None:
+        # The host's decision is an input of the call: where a "price" is, it says which nested call was refused.
+        execution.answers.append(QueryAnswer(CALL_HOOK, execution.nested, QueryFailure("Panic", refusal)))
         raise HookRefused(refusal)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from piecrust.objects import tree
 from piecrust.objects.access import ObjectReader
+from piecrust.objects.ids import ZERO
 from piecrust.objects.kinds import Kind
+from piecrust.objects.node import BITS, Node
 from piecrust.objects.tree import Shape
 
 
@@ -45,24 +47,17 @@ class StoredPages:
             found.append(index)
         return found
 
-
-class ReplacingPages:
-    """The pages of a contract that replaced another one since the base: those that it wrote itself.
-
-    Leaves that the replaced contract left behind are part of the state, and are read again from the next commit on, as
-    in the original, but not by the session that replaced it.
-    """
-
-    __slots__ = ("_pages", "_replaced")
-
-    def __init__(self, pages: StoredPages, replaced: StoredPages) -> None:
-        self._pages = pages
-        self._replaced = replaced
-
-    def page(self, index: int) -> bytes | None:
-        """The 64 KiB of a page that the replacing contract wrote, else None."""
-        return None if self._pages.leaf(index) == self._replaced.leaf(index) else self._pages.page(index)
-
-    def indices(self, at_most: int) -> Sequence[int] | None:
-        """Which pages there may be, in order; None if they are more than `at_most`."""
-        return self._pages.indices(at_most)
+    def last(self) -> int:
+        """The highest index of a page, -1 if there is none."""
+        if self._root == ZERO:
+            return -1
+        bits = BITS[self._shape.arity]
+        height, position, address = self._shape.height, 0, self._root
+        while True:
+            node: Node = self._reader.load(Kind.NODE, address)
+            height -= node.levels
+            highest = max(node.children)
+            position += (node.stem << 8 | highest) << height * bits
+            if height <= 0:
+                return position
+            address = node.children[highest]

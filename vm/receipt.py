@@ -59,12 +59,13 @@ class Receipt(Generic[Data]):
 
 @dataclass(frozen=True, slots=True)
 class FailedFrame:
-    """A call that was running when a failure happened; `gas_spent` is what it had used by then, callees included."""
+    """A call that failed: why, and how much gas it had used by then, callees included."""
 
     contract: ContractId
     function: str
     gas_limit: int
     gas_spent: int
+    reason: str
 
 
 def call_tree(top: Frame) -> CallTree:
@@ -80,5 +81,5 @@ def _append(elements: list[CallTreeElement], frame: Frame, depth: int) -> None:
         own -= child.spent
         _append(elements, child, depth + 1)
     elements.append(
-        CallTreeElement(frame.contract_id, frame.function, frame.limit, own, frame.memory_length, depth),
+        CallTreeElement(frame.contract.id, frame.function, frame.limit, own, frame.memory_length, depth),
     )

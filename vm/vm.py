@@ -1,0 +1,284 @@
+"""The VM: a store of commits, and what sessions on them share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
+from piecrust.objects.kinds import Kind
+from piecrust.objects.oplog import Operation
+from piecrust.objects.refs import BRANCHES, PINS, TAGS
+from piecrust.objects.revision import resolve
+from piecrust.objects.state import State
+from piecrust.objects.store import Store
+from piecrust.objects.transcript import Transcript
+from piecrust.vm import host_queries, imports
+from piecrust.vm.bases import commit_state, find_base, find_draft
+from piecrust.vm.calls import Calls
+from piecrust.vm.code_files import default_directory
+from piecrust.vm.contracts import ContractTable
+from piecrust.vm.errors import ContractDoesNotExist, InvalidHostQuery
+from piecrust.vm.frames import Execution
+from piecrust.vm.history import CommitInfo, Names, commit_info, first_parents
+from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
+from piecrust.vm.memory import MemoryPool
+from piecrust.vm.modules import Modules
+from piecrust.vm.publication import Base, Publication
+from piecrust.vm.recorder import Recorder, metadata_after, pending_events
+from piecrust.vm.session import Session
+from piecrust.vm.transient import TransientQuery, TransientStorage
+from piecrust.vm.values import encode_metadata
+
+assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
+
+Revision = CommitId | bytes | str
+
+
+class VM:
+    """A store of commits, and the sessions that work on them. A context manager: leaving the block closes it.
+
+    Any number of VMs, in any number of processes, may work on one directory; each sees what the others committed. Its
+    methods may be used from any thread. After `os.fork` the child has to make its own.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        transient_storage: bool = False,
+        cache_directory: str | os.PathLike[str] | None = None,
+        sync: bool = True,
+    ) -> None:
+        """Opens the store in a directory, the one that holds `.piecrust`.
+
+        `create` makes a store in an empty or missing directory. `transient_storage` offers contracts the host queries
+        `transient_set` and `transient_get`. `cache_directory` is where compiled contracts are kept, by default the
+        user's own cache; it must belong to the user, for what is in it is executed. Without `sync`, commits may be lost
+        (but not torn) when the power fails.
+
+        Raises:
+            NotAStore: The directory holds something else, or nothing and may not be made a store.
+            UnsupportedFormat: The store was written by a newer version.
+            StoreIOError: The operating system refused.
+        """
+        self.store = Store.open(Path(directory), create=create, read_only=read_only, sync=sync)
+        self._modules = Modules(default_directory() if cache_directory is None else Path(cache_directory))
+        self._memories = MemoryPool()
+        self._transient_storage = transient_storage
+        self._host_queries: dict[str, RegisteredQuery] = {}
+        self._resources = ExitStack()
+        self._resources.callback(self.store.close)
+        self._resources.callback(self._memories.close)
+        self.branches = Names(self.store, BRANCHES, self.resolve)
+        self.tags = Names(self.store, TAGS, self.resolve)
+
+    @classmethod
+    def ephemeral(
+        cls, *, transient_storage: bool = False, cache_directory: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """A VM on a temporary directory, which is removed when the VM is closed or dropped."""
+        directory = tempfile.mkdtemp(prefix="piecrust-")
+        try:
+            vm = cls(directory, transient_storage=transient_storage, cache_directory=cache_directory, sync=False)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        remove = weakref.finalize(vm, shutil.rmtree, directory, ignore_errors=True)
+        vm._resources = ExitStack()
+        vm._resources.callback(remove)
+        vm._resources.callback(vm.store.close)
+        vm._resources.callback(vm._memories.close)
+        return vm
+
+    @property
+    def root_dir(self) -> Path:
+        """The directory that the VM was opened with."""
+        return self.store.root_dir
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be committed."""
+        return self.store.read_only
+
+    @property
+    def host_queries(self) -> tuple[str, ...]:
+        """The names of the registered host queries, sorted."""
+        return tuple(sorted(self._host_queries))
+
+    def close(self) -> None:
+        """Closes the store; sessions that are still open can not commit any more. Does nothing the second time."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def register_host_query(self, name: str, query: HostQuery | Execute) -> None:
+        """Offers contracts a query, in sessions that are opened from here on; see `host_queries`.
+
+        Raises:
+            InvalidHostQuery: It is no query, or the name is one of transient storage's.
+        """
+        if self._transient_storage and name in {transient.value for transient in TransientQuery}:
+            raise InvalidHostQuery(name, "transient storage has this name")
+        self._host_queries[name] = host_queries.register(name, query)
+
+    def session(
+        self,
+        base: Revision | None = None,
+        *,
+        branch: str | None = None,
+        meta: Mapping[str, object] | None = None,
+        exclude_host_queries: Iterable[str] = (),
+        contain_host_query_failures: bool = True,
+        draft: bool = False,
+    ) -> Session:
+        """A session on a commit, or on the empty state.
+
+        Where `base` is the name of a branch (or `HEAD`), a commit moves it, unless somebody else did meanwhile.
+        `branch` names the branch to move, or to create, whatever the base is. Otherwise a commit lives until it is
+        deleted. `meta` are values that contracts read: bytes, or values that know their type. Failures of host queries
+        are panics of the contract that asked; where they are not contained, the query's own exception comes out of the
+        call. With `draft` the session goes on with the store's draft, or begins one on HEAD.
+
+        Raises:
+            UnknownRevision: No commit is meant by `base`.
+            AmbiguousRevision: Several commits are.
+            Conflict: HEAD moved since the draft was saved.
+        """
+        self.store.refresh()
+        metadata = {name: encode_metadata(value) for name, value in (meta or {}).items()}
+        options = Transcript(
+            metadata=metadata,
+            excluded_queries=frozenset(exclude_host_queries),
+            transient_storage=self._transient_storage,
+            contain_host_query_failures=contain_host_query_failures,
+        )
+        if not draft:
+            found = find_base(self.store, base, branch)
+            return self._session(found, found.state, options)
+        found, working, done = find_draft(self.store)
+        session = self._session(found, working, done or options)
+        if done is not None:
+            for name, value in metadata.items():
+                session.set_meta(name, value)
+        return session
+
+    def resolve(self, revision: Revision) -> CommitId:
+        """The commit that a revision names: a hash, a unique prefix, a branch, a tag, `HEAD~2`, `root:<hex>`, ...
+
+        Raises:
+            UnknownRevision: None.
+            AmbiguousRevision: Several, which the error has.
+        """
+        if not isinstance(revision, str):
+            return CommitId(revision)
+        self.store.refresh()
+        return resolve(self.store, revision)
+
+    def commit_info(self, revision: Revision) -> CommitInfo:
+        """What a commit says: roots, parents, message."""
+        return commit_info(self.store, self.resolve(revision))
+
+    def log(self, revision: Revision = "HEAD") -> Iterator[CommitInfo]:
+        """A commit and its first parents, newest first."""
+        return first_parents(self.store, self.resolve(revision))
+
+    def commits(self) -> list[CommitId]:
+        """Every commit made through the library, until it is deleted."""
+        self.store.refresh()
+        return self.store.commits()
+
+    def delete_commit(self, revision: Revision) -> None:
+        """Gives a commit up; no other commit changes. Nothing happens if there is none, or it is gone already.
+
+        Raises:
+            CommitInUse: A branch or a tag stands on it.
+            CommitPinned: It, or a descendant of it, is finalized.
+        """
+        commit = self.resolve(revision)
+        if commit not in self.commits():
+            return
+        transaction = self.store.transaction()
+        transaction.delete(commit)
+        transaction.publish(Operation("delete", (commit.hex(),)))
+
+    def finalize_commit(self, revision: Revision) -> None:
+        """Pins a commit: it and its ancestors can not be deleted or collected any more.
+
+        Nothing happens if there is no such commit, or it is pinned already.
+        """
+        commit = self.resolve(revision)
+        if not self.store.contains(Kind.COMMIT, commit):
+            return
+        transaction = self.store.transaction()
+        transaction.set_ref(PINS + commit.hex(), commit)
+        transaction.publish(Operation("finalize", (commit.hex(),)))
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Makes what this thread commits within the block durable and visible together, at its end, with one sync."""
+        return self.store.batch()
+
+    def remove_module(self, contract: ContractId | bytes, revision: Revision = "HEAD") -> None:
+        """Forgets the compiled code of a contract in a commit; it is compiled anew when it is used.
+
+        Raises:
+            ContractDoesNotExist: The commit has no such contract.
+        """
+        self._modules.remove(self._bytecode_of(contract, revision))
+
+    def recompile_module(self, contract: ContractId | bytes, revision: Revision = "HEAD") -> None:
+        """Compiles a contract of a commit anew, in place of what the cache has.
+
+        Raises:
+            ContractDoesNotExist: The commit has no such contract.
+        """
+        address = self._bytecode_of(contract, revision)
+        self._modules.recompile(self.store.load(Kind.BYTECODE, address), address)
+
+    def _bytecode_of(self, contract: ContractId | bytes, revision: Revision) -> BytecodeHash:
+        state = commit_state(self.store, self.resolve(revision))
+        found = self._table(state, state).find(ContractId(contract))
+        if found is None:
+            raise ContractDoesNotExist(ContractId(contract))
+        return found.bytecode_hash
+
+    def _table(self, base: State, working: State) -> ContractTable:
+        return ContractTable(self.store, self._modules, self._memories, base, working)
+
+    def _session(self, base: Base, working: State, done: Transcript) -> Session:
+        """A session in which `done` was done already."""
+        queries: dict[str, RegisteredQuery | TransientQuery] = dict(self._host_queries)
+        if done.transient_storage:
+            queries |= {query.value: query for query in TransientQuery}
+        for name in done.excluded_queries:
+            queries.pop(name, None)
+        execution = Execution(
+            self._table(base.state, working),
+            queries,
+            metadata_after(done.metadata, done.steps),
+            contain_failures=done.contain_host_query_failures,
+            transient=TransientStorage() if done.transient_storage else None,
+        )
+        execution.events = pending_events(done.steps)
+        recorder = Recorder(done)
+        leases = ExitStack()
+        for commit in (base.commit, base.draft):
+            if commit is not None:
+                leases.enter_context(self.store.lease(commit))
+        publication = Publication(self.store, base, execution, recorder, leases.close)
+        return Session(execution, Calls(execution, self._modules, recorder), recorder, publication)
