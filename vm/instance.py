@@ -70,10 +70,7 @@ class Instance:
 
         Between top-level calls, whether the last one succeeded or not.
         """
-        if not self._reusable or self.memory.resized:
-            return False
-        self._native.reset()
-        return True
+        return self._reusable and not self.memory.resized and self._native.reset()
 
     def close(self) -> None:
         """Deletes the instance; the memory stays."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
@@ -147,27 +146,38 @@ class MarkedRegion:
         a megabyte.
         """
         start = near & -_SYSTEM_PAGE
-        if _page_map is None:
+        used = _used_pages(self.map.address + start, _FAR_END - start)
+        if used is None:
             return [(near, _FAR_END)]
-        first = (self.map.address + start) // _SYSTEM_PAGE
-        entries = os.pread(_page_map, (_FAR_END - start) // _SYSTEM_PAGE * 8, first * 8)
-        used = entries[7::8]
-        if not any(used):
+        if used.count(0) == len(used):
             return []
-        parts = [
-            (start + i * _SYSTEM_PAGE, start + (i + 1) * _SYSTEM_PAGE) for i, byte in enumerate(used) if byte & _IN_USE
-        ]
-        return [(max(first, near), end) for first, end in parts]
+        parts = [start + n * _SYSTEM_PAGE for n, byte in enumerate(used) if byte & _IN_USE]
+        return [(max(part, near), part + _SYSTEM_PAGE) for part in parts]
 
 
-def _open_page_map() -> int | None:
-    """The kernel's page map of this process; None where there is none."""
-    if sys.platform != "linux":
+def _used_pages(address: int, size: int) -> bytes | None:
+    """For each system page of a range a byte, with bits `_IN_USE` if it is; None where the system does not say."""
+    global _page_map
+    if _page_map is None:
+        try:
+            _page_map = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            _page_map = _NO_PAGE_MAP
+    if _page_map == _NO_PAGE_MAP:
         return None
-    try:
-        return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    return os.pread(_page_map, size // _SYSTEM_PAGE * 8, address // _SYSTEM_PAGE * 8)[7::8]
 
 
-_page_map = _open_page_map()
+_NO_PAGE_MAP = -1
+_page_map: int | None = None  # opened when first needed
+
+
+def _after_fork() -> None:
+    """An open page map shows the process that opened it."""
+    global _page_map
+    if _page_map is not None and _page_map != _NO_PAGE_MAP:
+        os.close(_page_map)
+    _page_map = None
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -63,7 +63,7 @@ _Callback = ctypes.CFUNCTYPE(c_size_t, c_size_t, c_size_t, c_size_t, c_size_t)
 EXTERN_BYTES, EXTERN_VALUE = ctypes.sizeof(ffi.wasmtime_extern_t), ffi.wasmtime_extern_t.of.offset
 VALUE_BYTES, VALUE_BITS = ctypes.sizeof(ffi.wasmtime_val_t), ffi.wasmtime_val_t.of.offset
 _RAW_BYTES = ctypes.sizeof(ffi.wasmtime_val_raw_t)
-_KINDS = {ValueType.I32: 0, ValueType.I64: 1, ValueType.F32: 2, ValueType.F64: 3, ValueType.V128: 4}  # in a value
+VALUE_KINDS = {ValueType.I32: 0, ValueType.I64: 1, ValueType.F32: 2, ValueType.F64: 3, ValueType.V128: 4}  # in a value
 _KIND_I64 = 1
 _UNPACK_CODE = {ValueType.I32: "I", ValueType.I64: "Q"}
 
@@ -194,22 +194,19 @@ class NativeInstance:
         used_up = self._value_bits.value
         return self._beyond - used_up if used_up < 0 else self._beyond
 
-    def reset(self) -> None:
-        """Sets the contract's own globals back to their initial values."""
+    def reset(self) -> bool:
+        """Sets the contract's own globals back to their initial values; False if that cannot be done."""
         if self._resets is None:
             self._resets = []
             for entry in self._resets_asked:
                 export = self._export(entry.export)
-                value = (c_ubyte * VALUE_BYTES)(_KINDS[entry.type])
+                value = (c_ubyte * VALUE_BYTES)(VALUE_KINDS[entry.type])
                 ctypes.memmove(ctypes.addressof(value) + VALUE_BITS, entry.bits, len(entry.bits))
                 self._resets.append((ctypes.addressof(export), ctypes.addressof(value)))
                 self._functions[entry.export] = (0, (export, value))
         for export_address, value_address in self._resets:
             _global_set(self._context, export_address, value_address)
-
-    def set_deadline(self, epochs: int) -> None:
-        """Interrupts what runs after so many ticks from here on."""
-        _set_epoch_deadline(self._context, epochs)
+        return True
 
     def close(self) -> None:
         """Deletes the store. The host's memories stay."""

@@ -152,9 +152,9 @@ class WatchedRegion:
         else:
             self._descriptor.copy(self.address + at, page)
         self._present.add(index)
-        if at + PAGE_BYTES > self._scan_end:
-            self._extend_scan(at + PAGE_BYTES)
+        self._extend_scan(at + PAGE_BYTES)
 
     def _extend_scan(self, end: int) -> None:
-        self._scan_end = end
-        self._scan.extend(end)
+        if end > self._scan_end:
+            self._scan_end = end
+            self._scan.extend(end)

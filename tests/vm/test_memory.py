@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+
+import pytest
+from piecrust.vm.contents import PAGE_BYTES
+from piecrust.vm.errors import ContractTrap
+from piecrust.vm.memory import LIMITS, Memory, MemoryPool
+from support.scratch import Pages, Scratch, host_functions, page
+
+LAST_WORD = (1 << 32) - 8
+
+
+def mappings() -> int:
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
+@pytest.mark.usefixtures("tracker")
+class TestMemory:
+    def test_is_zeros_where_nothing_was_written(self) -> None:
+        memory = Memory(32, 2 * PAGE_BYTES)
+        assert memory.read(0, 100) == bytes(100)
+        assert memory.read(LIMITS[32] - 10, 10) == bytes(10)
+        assert memory.page(1) == bytes(PAGE_BYTES)
+        assert memory.written() == {}
+        assert memory.clean
+        memory.close()
+
+    def test_gives_back_what_the_host_wrote(self) -> None:
+        memory = Memory(32, 2 * PAGE_BYTES)
+        memory.write(PAGE_BYTES - 2, b"abcd")
+        assert memory.read(PAGE_BYTES - 3, 6) == b"\0abcd\0"
+        assert memory.written() == {0: 1 << 15, 1: 1}
+        memory.close()
+
+    def test_an_empty_write_counts_as_none(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(5, b"")
+        memory.write(LIMITS[32], b"")
+        assert memory.read(LIMITS[32], 0) == b""
+        assert memory.written() == {}
+        memory.close()
+
+    def test_zeros_written_over_zeros_count(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(4096, bytes(8))
+        assert memory.written() == {0: 2}
+        memory.close()
+
+    def test_the_host_may_write_anywhere_below_the_limit(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(LIMITS[32] - 1, b"x")
+        memory.write(PAGE_BYTES * 9, b"y")
+        assert memory.read(LIMITS[32] - 3, 3) == b"\0\0x"
+        assert memory.written() == {9: 1, 65535: 1 << 15}
+        memory.close()
+
+    def test_a_64_bit_memory_reaches_4_tib(self) -> None:
+        memory = Memory(64, PAGE_BYTES)
+        memory.write(LIMITS[64] - 1, b"x")
+        assert memory.read(LIMITS[64] - 3, 3) == b"\0\0x"
+        memory.close()
+
+    def test_written_may_be_asked_again(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(0, b"x")
+        assert memory.written() == memory.written() == {0: 1}
+        memory.write(4096 * 3, b"x")
+        assert memory.written() == {0: 0b1001}
+        memory.close()
+
+    def test_after_a_rebase_nothing_is_written(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(0, b"x")
+        memory.rebase(Pages({0: b"x" + bytes(PAGE_BYTES - 1)}))
+        assert memory.clean
+        assert memory.read(0, 2) == b"x\0"
+        memory.close()
+
+    def test_closing_twice_is_closing_once(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.close()
+        memory.close()
+
+    def test_gives_its_address_space_back(self) -> None:
+        def use() -> None:
+            memory = Memory(32, 3 * PAGE_BYTES, Pages({1: page(1)}))
+            memory.write(LIMITS[32] - 1, b"x")
+            memory.grow(5 * PAGE_BYTES)
+            memory.write(4 * PAGE_BYTES, b"x")
+
+        use()
+        before = mappings()
+        for _ in range(200):
+            use()
+        gc.collect()
+        assert mappings() <= before + 2
+
+    @pytest.mark.parametrize("count", [3, 40])
+    def test_reads_the_pages_of_the_base(self, count: int) -> None:
+        base = Pages({index: page(index) for index in range(count)} | {100: page(100)})
+        memory = Memory(32, 50 * PAGE_BYTES, base)
+        assert memory.page(2) == page(2)
+        assert memory.page(60) == bytes(PAGE_BYTES)
+        assert memory.page(100) == page(100), "a page beyond the length"
+        assert memory.clean
+        memory.write(PAGE_BYTES, b"!")
+        assert memory.page(1) == b"!" + page(1)[1:]
+        assert memory.written() == {1: 1}
+        memory.close()
+
+
+@pytest.mark.usefixtures("tracker")
+@pytest.mark.parametrize("is64", [False, True])
+class TestContractMemory:
+    @pytest.fixture(autouse=True)
+    def made(self, tracker: str, is64: bool) -> object:
+        with host_functions():
+            self.scratch = Scratch(is64=is64)
+            yield
+            self.scratch.close()
+
+    def marks(self) -> dict[int, int]:
+        """The pages written, but for the one with the arguments."""
+        return {index: mask for index, mask in self.scratch.memory.written().items() if index != 1}
+
+    def test_stores_are_seen_by_the_host(self) -> None:
+        self.scratch.store(3 * PAGE_BYTES + 4096, 0x0102)
+        assert self.scratch.memory.read(3 * PAGE_BYTES + 4096, 2) == b"\2\1"
+        assert self.marks() == {3: 2}
+
+    def test_a_store_across_granules_counts_for_both(self) -> None:
+        self.scratch.store(3 * PAGE_BYTES - 4, 7)
+        assert self.marks() == {2: 1 << 15, 3: 1}
+
+    def test_a_store_of_the_value_that_was_there_counts(self) -> None:
+        self.scratch.store(0, 0)
+        assert self.marks() == {0: 1}
+
+    def test_loads_do_not_count(self) -> None:
+        self.scratch.load(8)
+        self.scratch.load(3 * PAGE_BYTES)
+        self.scratch.load(1 << 30)
+        assert self.marks() == {}
+
+    def test_stores_beyond_the_length_succeed(self) -> None:
+        self.scratch.store(LAST_WORD, 5)
+        self.scratch.store(77 * PAGE_BYTES, 6)
+        assert self.scratch.load(LAST_WORD) == 5
+        assert self.scratch.memory.read(77 * PAGE_BYTES, 1) == b"\6"
+        assert self.marks() == {77: 1, 65535: 1 << 15}
+
+    def test_growth_shows_what_was_there(self) -> None:
+        self.scratch.store(6 * PAGE_BYTES, 9)
+        assert self.scratch.call("grow", 4) == 4
+        assert self.scratch.memory.length == 8 * PAGE_BYTES
+        assert self.scratch.load(6 * PAGE_BYTES) == 9
+        assert self.scratch.load(5 * PAGE_BYTES) == 0
+        self.scratch.store(7 * PAGE_BYTES, 1)
+        assert self.marks() == {6: 1, 7: 1}
+
+    def test_growth_ends_at_the_limit(self) -> None:
+        most = LIMITS[self.scratch.memory.kind] // PAGE_BYTES
+        assert self.scratch.call("grow", most) == 0xFFFFFFFF
+        assert self.scratch.call("grow", most - 4) == 4
+        assert self.scratch.memory.length == LIMITS[self.scratch.memory.kind]
+        assert self.scratch.call("grow", 1) == 0xFFFFFFFF
+        assert self.scratch.call("size") == most & 0xFFFFFFFF
+
+    def test_bulk_operators_end_at_the_length(self) -> None:
+        with pytest.raises(ContractTrap, match="out of bounds"):
+            self.scratch.call("fill", 4 * PAGE_BYTES - 1, 2, 1)
+        self.scratch.call("fill", 4 * PAGE_BYTES, 0, 1)
+        assert self.marks() == {}
+        self.scratch.call("fill", 4 * PAGE_BYTES - 4097, 4097, 1)
+        assert self.marks() == {3: 3 << 14}
+
+    def test_a_copy_counts_where_it_goes(self) -> None:
+        self.scratch.memory.write(0, page(1))
+        self.scratch.memory.rebase(Pages({0: page(1)}))
+        self.scratch.call("copy", 2 * PAGE_BYTES + 4096, 0, 4096)
+        assert self.marks() == {2: 2}
+        assert self.scratch.memory.read(2 * PAGE_BYTES + 4096, 4096) == page(1)[:4096]
+
+    def test_a_fresh_instance_finds_memory_as_it_was(self) -> None:
+        self.scratch.store(8, 9)
+        self.scratch.call("grow", 2)
+        self.scratch.renew()
+        assert self.scratch.load(8) == 9
+        assert self.scratch.call("size") == 6
+
+
+@pytest.mark.usefixtures("tracker")
+class TestBeyond4GiB:
+    @pytest.fixture(autouse=True)
+    def made(self, tracker: str) -> object:
+        with host_functions():
+            self.scratch = Scratch(is64=True)
+            yield
+            self.scratch.close()
+
+    def test_loads_and_stores_trap(self) -> None:
+        self.scratch.call("grow", 70_000)
+        for function in ("store", "load"):
+            with pytest.raises(ContractTrap, match="out of bounds memory access"):
+                self.scratch.call(function, 1 << 32, 1)
+
+    def test_bulk_operators_reach_the_length(self) -> None:
+        self.scratch.call("grow", 70_000)
+        self.scratch.call("fill", 69_000 * PAGE_BYTES, 5000, 7)
+        assert self.scratch.memory.read(69_000 * PAGE_BYTES, 5001) == b"\7" * 5000 + b"\0"
+        self.scratch.call("copy", 0, 69_000 * PAGE_BYTES, 8)
+        assert self.scratch.load(0) == 0x0707070707070707
+        assert self.scratch.memory.written() == {0: 1, 1: 1, 69_000: 3}
+
+
+def test_a_32_bit_store_at_the_end_of_the_range_traps(tracker: str) -> None:
+    with host_functions():
+        scratch = Scratch()
+        with pytest.raises(ContractTrap, match="out of bounds memory access"):
+            scratch.store(LAST_WORD + 1, 1)
+        scratch.close()
+
+
+class TestPool:
+    def test_gives_a_memory_back_once(self, tracker: str) -> None:
+        pool = MemoryPool()
+        memory = Memory(32, PAGE_BYTES, Pages({0: page(3)}))
+        pool.give("state", memory)
+        assert pool.take("other") is None
+        assert pool.take("state") is memory
+        assert pool.take("state") is None
+        assert memory.page(0) == page(3)
+        memory.close()
+
+    def test_drops_the_oldest(self, tracker: str) -> None:
+        pool = MemoryPool(count_max=2)
+        memories = [Memory(32, PAGE_BYTES) for _ in range(3)]
+        for number, memory in enumerate(memories):
+            pool.give(number, memory)
+        assert pool.take(0) is None
+        assert pool.take(2) is memories[2]
+        pool.close()
+        assert pool.take(1) is None
+
+    def test_keeps_no_more_bytes_than_it_may(self, tracker: str) -> None:
+        pool = MemoryPool(bytes_max=10 * PAGE_BYTES)
+        pool.give("large", Memory(32, 11 * PAGE_BYTES))
+        assert pool.take("large") is None
+        for number in range(3):
+            pool.give(number, Memory(32, 4 * PAGE_BYTES))
+        assert pool.take(0) is None
+        pool.close()
+
+    def test_serves_threads(self, tracker: str) -> None:
+        pool = MemoryPool(count_max=4)
+        wrong: list[int] = []
+
+        def work(number: int) -> None:
+            for _ in range(30):
+                memory = pool.take(number % 3) or Memory(32, PAGE_BYTES, Pages({0: page(number % 3)}))
+                if memory.page(0) != page(number % 3):
+                    wrong.append(number)
+                pool.give(number % 3, memory)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pool.close()
+        assert not wrong
