@@ -46,8 +46,8 @@ def recorded() -> list[tuple[str, dict[bytes, tuple[bool, dict[int, bytes]]], by
         pages: dict[str, dict[int, bytes]] = {}
         fresh = False
         for line, entry in enumerate(map(json.loads, path.read_text().splitlines()), 1):
-            operation, answer = entry["op"], entry["expect"]
-            op, label = operation["op"], operation.get("as") or operation.get("contract")
+            operation, answer = entry.get("op", {}), entry.get("expect", {})
+            op, label = operation.get("op"), operation.get("as") or operation.get("contract")
             if op in ("session", "vm"):
                 fresh, contracts, pages = "base" not in operation and "in" not in operation, {}, {}
             elif op == "deploy" and "id" in answer:
