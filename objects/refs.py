@@ -50,6 +50,10 @@ class Symbolic:
 
 RefValue: TypeAlias = CommitId | Symbolic
 
+DEFAULT_BRANCH: Final = "main"
+DEFAULT_HEAD: Final = Symbolic(BRANCHES + DEFAULT_BRANCH)
+"""Where HEAD is in a store that has no ref of this name: nobody has chosen a branch."""
+
 
 def check_ref_name(name: str) -> str:
     """The name, if a ref may have it; `InvalidRefName` otherwise.

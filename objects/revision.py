@@ -26,7 +26,7 @@ from piecrust.objects.errors import AmbiguousRevision, InvalidRevision, ObjectNo
 from piecrust.objects.ids import ID_BYTES, Address, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import OperationRecord
-from piecrust.objects.refs import BRANCHES, HEAD, TAGS, RefValue, Symbolic
+from piecrust.objects.refs import BRANCHES, DEFAULT_HEAD, HEAD, TAGS, RefValue, Symbolic
 
 PREFIX_DIGITS_MIN: Final = 4
 REVISION_LENGTH_MAX: Final = 1024
@@ -98,7 +98,7 @@ def resolve_range(store: Revisions, text: str) -> tuple[CommitId, CommitId]:
 
 def _base(store: Revisions, text: str, base: str) -> CommitId:
     """The commit of a revision without moves and steps."""
-    refs = store.refs()
+    refs = {HEAD: DEFAULT_HEAD, **store.refs()}
     if base.startswith(_ROOT):
         digits = base.removeprefix(_ROOT).lower()
         if len(digits) != 2 * ID_BYTES or not _DIGITS.fullmatch(digits):
@@ -166,8 +166,8 @@ def _step(store: Revisions, commit: CommitId, sign: str, count: int) -> CommitId
 
 def _earlier(store: Revisions, text: str, base: str | None, moves: int) -> CommitId:
     """Where a ref was so many moves ago, told from the operation log."""
-    refs = dict(store.refs())
-    head = refs.get(HEAD)
+    refs = {HEAD: DEFAULT_HEAD, **store.refs()}
+    head = refs[HEAD]
     branch = head.name if isinstance(head, Symbolic) else HEAD
     names = [branch] if base is None else _names(refs, base)
     if not names:

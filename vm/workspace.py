@@ -9,19 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from piecrust.objects.errors import UnknownRef
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation, OperationRecord
-from piecrust.objects.refs import BRANCHES, DRAFT, HEAD, RefValue, Symbolic
+from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, DEFAULT_HEAD, DRAFT, HEAD, Symbolic
 from piecrust.objects.store import Store
 from piecrust.objects.transaction import Transaction
 from piecrust.vm.errors import NothingToRedo, NothingToUndo, UncommittedChanges
 
-DEFAULT_BRANCH = "main"
 UNDO = "undo"
 REDO = "redo"
 
@@ -56,7 +54,7 @@ class Workspace:
     def head(self) -> Head:
         """Where HEAD is."""
         refs = self._store.refs()
-        value = refs.get(HEAD, Symbolic(BRANCHES + DEFAULT_BRANCH))
+        value = refs.get(HEAD, DEFAULT_HEAD)
         if isinstance(value, CommitId):
             return Head(None, value)
         at = refs.get(value.name)
@@ -103,6 +101,18 @@ class Workspace:
         transaction.set_ref(HEAD, target, expected=self._store.refs().get(HEAD))
         transaction.publish(operation)
         return kept
+
+    def rename_head(self, branch: Symbolic, commit: CommitId | None, operation: Operation) -> None:
+        """Go on on another, new branch, with the working state as it is.
+
+        Raises:
+            Conflict: The branch exists, or somebody else moved HEAD.
+        """
+        transaction = self._store.transaction()
+        if commit is not None:
+            transaction.set_ref(branch.name, commit, expected=None)
+        transaction.set_ref(HEAD, branch, expected=self._store.refs().get(HEAD))
+        transaction.publish(operation)
 
     def advance(self, transaction: Transaction, commit: CommitId) -> None:
         """Stage that HEAD's branch (or HEAD itself) goes on to `commit`, from where it is.
@@ -168,20 +178,6 @@ class Workspace:
         for commit in record.kept if backwards else record.deleted:
             transaction.delete(commit)
         transaction.publish(operation)
-
-
-def resolve_ref(refs: Mapping[str, RefValue], name: str) -> CommitId:
-    """The commit that a ref leads to.
-
-    Raises:
-        UnknownRef: It leads nowhere.
-    """
-    value = refs.get(name)
-    if isinstance(value, Symbolic):
-        value = refs.get(value.name)
-    if not isinstance(value, CommitId):
-        raise UnknownRef(name)
-    return value
 
 
 def _changes_something(record: OperationRecord) -> bool:
