@@ -1,31 +1,31 @@
-"""Typed values at the session's edge: arguments to bytes, results to values."""
+"""Typed values at the edge of a session: arguments to bytes, results to values."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from piecrust.vm.errors import CompositeSerializerError
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX
 from piecrust.vm.receipt import Receipt
-from piecrust.vm.rkyv.annotations import rust_type
-from piecrust.vm.rkyv.codec import Codec
-from piecrust.vm.rkyv.infer import infer
-from piecrust.vm.rkyv.types import RustType, TypedValue
+from piecrust.vm.rkyv.codec import decode, encode
+from piecrust.vm.rkyv.types import TypedValue
 
 Raw = bytes | bytearray | memoryview
 
 
 def encode_argument(arguments: tuple[object, ...]) -> bytes:
-    """Values that know their type, as one archive; no values are no bytes, and plain bytes are given as they are."""
+    """Values that know their type as one archive: several are a tuple's. Plain bytes are given as they are.
+
+    Raises:
+        EncodeError: A value does not know its type, or is out of its range.
+    """
     if not arguments:
         return b""
     value: object = arguments[0] if len(arguments) == 1 else arguments
     if isinstance(value, Raw) and not isinstance(value, TypedValue):
         return bytes(value)
-    rust, plain = infer(value)
-    return codec(rust).encode(plain)
+    return encode(value)
 
 
 def decode_result(receipt: Receipt[bytes], returns: Any) -> Receipt[Any]:
@@ -34,24 +34,17 @@ def decode_result(receipt: Receipt[bytes], returns: Any) -> Receipt[Any]:
     Raises:
         DecodeError: The data is no archive of that type.
     """
-    if returns is None:
-        return receipt
-    return replace(receipt, data=codec(rust_type(returns)).decode(receipt.data))
+    return receipt if returns is None else replace(receipt, data=decode(receipt.data, returns))
 
 
 def encode_metadata(value: object) -> bytes:
     """A metadata value as contracts read it.
 
     Raises:
+        EncodeError: It does not know its type.
         CompositeSerializerError: It is longer than the argument buffer.
     """
     data = encode_argument((value,))
     if len(data) > ARGUMENT_BYTES_MAX:
         raise CompositeSerializerError("the metadata value", len(data), ARGUMENT_BYTES_MAX)
     return data
-
-
-@lru_cache(maxsize=1024)
-def codec(rust: RustType) -> Codec[Any]:
-    """The codec of a type, compiled once."""
-    return Codec(rust)
