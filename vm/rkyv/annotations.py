@@ -143,6 +143,7 @@ def _boxed_slice(item: RustType) -> RustType:
 
 if TYPE_CHECKING:
     from typing import Optional as Option  # an alias `T | None` could not be used in expressions
+
     Result: TypeAlias = Ok[T] | Err[E]
     Vec: TypeAlias = Sequence[T]
     Box: TypeAlias = Annotated[T, "Box"]
@@ -295,9 +296,9 @@ def _declared_type(declared: Declaration, arguments: tuple[RustType, ...]) -> Ru
     variables = dict(zip(parameters, arguments, strict=True))
     made: RustType
     if declared.variants is None:
-        made = StructType(name, cls, lambda: _fields(cls, variables), declared.representation)
+        made = StructType(name, cls, lambda: _fields(cls, variables), declared.representation, doc=declared.doc)
     else:
-        made = EnumType(name, cls, lambda: _variants(name, declared.variants or [], variables))
+        made = EnumType(name, cls, lambda: _variants(name, declared.variants or [], variables), declared.doc)
     return declared.types.setdefault(arguments, made)
 
 
@@ -338,7 +339,7 @@ def _enum_type(cls: type[enum.Enum]) -> RustType:
 
     declared = Declaration(cls, "Rust", [])
     type.__setattr__(cls, "__rkyv__", declared)
-    return declared.types.setdefault((), EnumType(cls.__name__, cls, variants))
+    return declared.types.setdefault((), EnumType(cls.__name__, cls, variants, declared.doc))
 
 
 def rust_name(attribute: str) -> str:

@@ -37,6 +37,16 @@ LIMITS = Limits()
 """The limits of a decoder that is not given others."""
 
 
+class Compiler:
+    """What codecs of types that have parts in common may share."""
+
+    def __init__(self) -> None:
+        self.layouts = Layouts()
+        self.flats = Flats(self.layouts)
+        self.encoders = Encoders(self.layouts, self.flats)
+        self.decoders = Decoders(self.layouts, self.flats)
+
+
 class Codec(Generic[T]):
     """Encodes values of one type and decodes archives of it.
 
@@ -46,15 +56,14 @@ class Codec(Generic[T]):
 
     __slots__ = ("_decoder", "_encoder", "_flat", "_pack", "_unpack", "layout", "type")
 
-    def __init__(self, rust: RustType) -> None:
+    def __init__(self, rust: RustType, compiler: Compiler | None = None) -> None:
         """Compiles a type. Raises `InvalidType` for one that is infinite, too large or has keys without an order."""
-        layouts = Layouts()
-        flats = Flats(layouts)
+        compiler = compiler or Compiler()
         self.type = rust
-        self.layout: Layout = layouts.of(rust)
-        self._encoder = Encoders(layouts, flats).of(rust)
-        self._decoder = Decoders(layouts, flats).of(rust)
-        self._flat = flats.of(rust)
+        self.layout: Layout = compiler.layouts.of(rust)
+        self._encoder = compiler.encoders.of(rust)
+        self._decoder = compiler.decoders.of(rust)
+        self._flat = compiler.flats.of(rust)
         if self._flat is not None:
             packer = self._flat.packer()
             self._pack, self._unpack = packer.pack, packer.unpack_from

@@ -6,6 +6,7 @@ An enum without data is any `enum.Enum`; it needs no declaration.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform, overload
 
@@ -22,6 +23,7 @@ class Declaration:
 
     def __init__(self, cls: type, representation: Repr, variants: list[type] | None = None) -> None:
         self.cls = cls
+        self.doc = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
         self.representation = representation
         self.variants = variants
         self.types: dict[tuple[RustType, ...], RustType] = {}
@@ -59,9 +61,11 @@ def archive(cls: type[T] | None = None, /, *, repr: Repr = "Rust") -> Any:  # no
     """
 
     def declare(target: type[T]) -> type[T]:
+        declared = Declaration(target, repr)  # before the dataclass gets a docstring that nobody wrote
         if "__dataclass_params__" not in target.__dict__:
             target = dataclasses.dataclass(frozen=True)(target)
-        type.__setattr__(target, "__rkyv__", Declaration(target, repr))
+        declared.cls = target
+        type.__setattr__(target, "__rkyv__", declared)
         return target
 
     return declare if cls is None else declare(cls)

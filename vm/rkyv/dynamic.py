@@ -50,7 +50,7 @@ def make_struct(name: str, fields: Sequence[str], types: Types, representation: 
     cls = dataclasses.make_dataclass(name, members, frozen=True, namespace={"__doc__": doc or None})
     declared = Declaration(cls, representation)
     type.__setattr__(cls, "__rkyv__", declared)
-    made = StructType(name, cls, lambda: _fields(fields, types), representation)
+    made = StructType(name, cls, lambda: _fields(fields, types), representation, doc=doc)
     declared.types[()] = made
     return made
 
@@ -76,7 +76,7 @@ def make_enum(name: str, variants: Sequence[VariantFields], doc: str) -> EnumTyp
             for tag, variant in enumerate(variants)
         )
 
-    made = EnumType(name, cls, resolve)
+    made = EnumType(name, cls, resolve, doc)
     declared.types[()] = made
     return made
 

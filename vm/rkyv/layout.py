@@ -40,6 +40,9 @@ SIZE_MAX = 1 << 24
 VALUES_MAX = 1 << 20
 """Python values that one archived value may decode to, without what it points to."""
 
+TUPLE_ITEMS_MAX = 12
+"""More would be a type for which rkyv has no implementation."""
+
 NESTING_MAX = 64
 """Levels of types inside types, without what they point to."""
 
@@ -117,6 +120,8 @@ class Layouts:
             case ArrayType(item, length):
                 return self._array(item, length)
             case TupleType(items):
+                if len(items) > TUPLE_ITEMS_MAX:
+                    raise InvalidType(str(rust)[:80], f"rkyv archives tuples of at most {TUPLE_ITEMS_MAX} items")
                 return _arrange(tuple(map(self.of, items)), movable=len(items) - 1)
             case StructType():
                 fields = tuple(self.of(field.type) for field in rust.fields)

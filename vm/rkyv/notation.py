@@ -5,7 +5,7 @@
 >>> parse("Vec<u64")
 Traceback (most recent call last):
     ...
-piecrust.vm.errors.InvalidType: 'Vec<u64', character 7: expected ',' or '>', found the end
+piecrust.vm.errors.InvalidType: 'Vec<u64', character 8: expected ',' or '>', found the end
 
 Paths are read by their last part (`std::string::String`). Named structs and enums are given by the caller. The text may
 come from anybody: its length and nesting are bounded.

@@ -73,10 +73,14 @@ class Duration:
 
 RANGES: dict[str, type] = {cls.__name__: cls for cls in (Range, RangeInclusive, RangeFrom, RangeTo, RangeToInclusive)}
 
-RANGE_FULL = StructType("RangeFull", RangeFull, tuple, "Rust")
+RANGE_FULL = StructType("RangeFull", RangeFull, tuple, "Rust", standard=True)
 
 DURATION = StructType(
-    "Duration", Duration, lambda: (Field("secs", U64, "seconds"), Field("nanos", U32, "nanoseconds")), "Rust"
+    "Duration",
+    Duration,
+    lambda: (Field("secs", U64, "seconds"), Field("nanos", U32, "nanoseconds")),
+    "Rust",
+    standard=True,
 )
 
 
@@ -85,4 +89,4 @@ def range_type(cls: type, item: RustType) -> StructType:
     """The type of a range of items: one of the classes in `RANGES`."""
     names = [field.name for field in dataclasses.fields(cls)]
     fields = tuple(Field(name, item, name) for name in names)
-    return StructType(f"{cls.__name__}<{item}>", cls, lambda: fields, "Rust")
+    return StructType(f"{cls.__name__}<{item}>", cls, lambda: fields, "Rust", standard=True)

@@ -184,12 +184,26 @@ class Field:
 
 
 class StructType(RustType):
-    """A struct: `make` is called with the values of the fields, in their order, and gives the Python value."""
+    """A struct: `make` is called with the values of the fields, in their order, and gives the Python value.
 
-    def __init__(self, name: str, make: type, resolve: Callable[[], tuple[Field, ...]], representation: Repr) -> None:
+    A `standard` one is of Rust's standard library, and known by its name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: type,
+        resolve: Callable[[], tuple[Field, ...]],
+        representation: Repr,
+        *,
+        standard: bool = False,
+        doc: str = "",
+    ) -> None:
         self.name = name
         self.make = make
         self.representation = representation
+        self.standard = standard
+        self.doc = doc
         self._resolve = resolve
 
     @cached_property
@@ -215,9 +229,10 @@ class Variant:
 class EnumType(RustType):
     """An enum. The archived tag of a variant is its index, whatever discriminant the Rust source gives it."""
 
-    def __init__(self, name: str, make: type, resolve: Callable[[], tuple[Variant, ...]]) -> None:
+    def __init__(self, name: str, make: type, resolve: Callable[[], tuple[Variant, ...]], doc: str = "") -> None:
         self.name = name
         self.make = make
+        self.doc = doc
         self._resolve = resolve
 
     @cached_property
@@ -269,3 +284,53 @@ def may_be_none(rust: RustType) -> bool:
     while isinstance(rust, BoxType):
         rust = rust.item
     return rust == UNIT or isinstance(rust, OptionType)
+
+
+NamedType = StructType | EnumType
+
+
+def named_types(rust: RustType) -> list[NamedType]:
+    """The structs and enums in a type, those first that are in others; but for those of the standard library."""
+    found: dict[RustType, None] = {}
+    _find_named(rust, set(), found)
+    return [named for named in found if isinstance(named, NamedType)]
+
+
+def _find_named(rust: RustType, seen: set[RustType], found: dict[RustType, None]) -> None:
+    if rust in seen:
+        return
+    seen.add(rust)
+    for part in _parts(rust):
+        _find_named(part, seen, found)
+    if isinstance(rust, EnumType) or (isinstance(rust, StructType) and not rust.standard):
+        found[rust] = None
+
+
+def _parts(rust: RustType) -> tuple[RustType, ...]:
+    """The types in a type."""
+    match rust:
+        case TupleType(items):
+            return items
+        case ArrayType(item=item) | VecType(item=item) | BoxType(item) | OptionType(item) | SetType(item):
+            return (item,)
+        case ResultType(first, second) | MapType(first, second):
+            return (first, second)
+        case StructType(fields=fields):
+            return tuple(field.type for field in fields)
+        case EnumType(variants=variants):
+            return tuple(field.type for variant in variants for field in variant.fields)
+    return ()
+
+
+def is_plain(rust: RustType) -> bool:
+    """Whether a value lies in memory as it is archived: scalars, and arrays, tuples and structs of them."""
+    match rust:
+        case IntegerType() | NonZeroType() | FloatType():
+            return True
+        case ArrayType(item):
+            return is_plain(item)
+        case TupleType(items):
+            return all(map(is_plain, items))
+        case StructType(fields=fields):
+            return all(is_plain(field.type) for field in fields)
+    return rust in (BOOL, CHAR, UNIT)
