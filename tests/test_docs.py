@@ -44,3 +44,12 @@ def test_examples_in_documents_run(document: Path, tmp_path: Path, monkeypatch: 
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_library_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "contracts").symlink_to(ROOT / "fixtures" / "contracts" / "bin")
+    examples = re.findall(r"```python\n(?!>>>)(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert examples
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {})
