@@ -117,7 +117,7 @@ class InvalidType(ArgumentError, ValueError):
     """No Rust type that rkyv archives is written like this. `position` is the character, in a string."""
 
     def __init__(self, written: str, reason: str, position: int | None = None) -> None:
-        super().__init__(f"{written}: {reason}" if position is None else f"{written!r}, character {position}: {reason}")
+        super().__init__(f"{written}: {reason}" if position is None else f"{written!r}, character {position + 1}: {reason}")
         self.written = written
         self.reason = reason
         self.position = position
