@@ -34,7 +34,7 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
     │   ├── TimeLimitInvalid
     │   └── InvalidHostQuery
     ├── DecodeError (also ValueError)               ValidationError             bytes are not of the asked type
-    ├── SessionError                                the session can not be used, or not like this
+    ├── SessionError                                SessionError                the session can not be used (like this)
     │   ├── SessionClosed                           SessionError
     │   └── SessionBusy                             SessionError
     ├── HistoryError                                HEAD or the working state does not allow it; nothing was written
@@ -117,7 +117,9 @@ class InvalidType(ArgumentError, ValueError):
     """No Rust type that rkyv archives is written like this. `position` is the character, in a string."""
 
     def __init__(self, written: str, reason: str, position: int | None = None) -> None:
-        super().__init__(f"{written}: {reason}" if position is None else f"{written!r}, character {position + 1}: {reason}")
+        super().__init__(
+            f"{written}: {reason}" if position is None else f"{written!r}, character {position + 1}: {reason}"
+        )
         self.written = written
         self.reason = reason
         self.position = position

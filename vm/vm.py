@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from piecrust.objects.errors import UnknownRevision
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
@@ -185,10 +186,13 @@ class VM:
             UnknownRevision: None.
             AmbiguousRevision: Several, which the error has.
         """
-        if not isinstance(revision, str):
-            return CommitId(revision)
         self.store.refresh()
-        return resolve(self.store, revision)
+        if isinstance(revision, str):
+            return resolve(self.store, revision)
+        commit = CommitId(revision)
+        if not self.store.contains(Kind.COMMIT, commit):
+            raise UnknownRevision(commit.hex())
+        return commit
 
     def commit_info(self, revision: Revision) -> CommitInfo:
         """What a commit says: roots, parents, message."""
@@ -210,7 +214,7 @@ class VM:
             CommitInUse: A branch or a tag stands on it.
             CommitPinned: It, or a descendant of it, is finalized.
         """
-        commit = self.resolve(revision)
+        commit = self.resolve(revision) if isinstance(revision, str) else CommitId(revision)
         if commit not in self.commits():
             return
         transaction = self.store.transaction()
@@ -222,7 +226,7 @@ class VM:
 
         Nothing happens if there is no such commit, or it is pinned already.
         """
-        commit = self.resolve(revision)
+        commit = self.resolve(revision) if isinstance(revision, str) else CommitId(revision)
         if not self.store.contains(Kind.COMMIT, commit):
             return
         transaction = self.store.transaction()
