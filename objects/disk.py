@@ -79,7 +79,7 @@ class Disk(Protocol):
         """16 bytes that change when the machine starts anew, when what was not synced may be lost."""
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory, unless there is one; its parent exists."""
+        """Make a directory, and what is missing above it, unless there is one."""
 
     def list(self, path: Path) -> list[str]:
         """The names in a directory, in no order; none if there is no such directory."""
@@ -205,7 +205,7 @@ class RealDisk:
 
     def make_directory(self, path: Path) -> None:
         """Make a directory and what is missing above it."""
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
 
     def list(self, path: Path) -> list[str]:
         """The names of a directory's entries."""

@@ -61,6 +61,11 @@ class LogReader:
         return self._active
 
     @property
+    def forgotten(self) -> bool:
+        """Whether the log has to be read again from its newest checkpoint."""
+        return self._position is None
+
+    @property
     def position(self) -> Position:
         """Where the log ends."""
         if self._position is None:
@@ -84,9 +89,13 @@ class LogReader:
                 missing = error  # another process replaced the file between two looks
                 if not self.durable.moved():
                     break
+            except BaseException:
+                self.forget()  # what is in memory may be behind the position, or before it
+                raise
             else:
                 self.exact = published.exact and published.position is not None
                 return
+        self.forget()
         raise CorruptStore(missing.filename, 0, "the file is missing") from missing
 
     def forget(self) -> None:

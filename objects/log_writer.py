@@ -28,7 +28,6 @@ class LogWriter(LogReader):
     def __init__(self, disk: Disk, layout: Layout, durable: Durable, *, segment_bytes_max: int, sync: bool) -> None:
         super().__init__(disk, layout, durable, writable=True)
         self.sync_failed = False
-        self.unpublished = False  # frames were written ahead of the one that publishes them
         self._segment_bytes_max, self._sync = segment_bytes_max, sync
         self._settled: bytes | None = None  # salt of the segment whose tail was looked at
         self._allocated = 0
@@ -77,7 +76,7 @@ class LogWriter(LogReader):
             raise store_error(active.path, "write", error) from error
         grown = Position(position.segment, end, position.synced, position.sequence + 1, chain)
         if not publish:
-            self._position, self.unpublished = grown, True
+            self._position = grown
             return position.end
         if self._sync:
             self._sync_file(active.path)
@@ -106,7 +105,7 @@ class LogWriter(LogReader):
             self.disk.sync_directory(self.layout.log)
         except OSError as error:
             raise store_error(self.layout.segment(number), "create", error) from error
-        self._publish(Position(number, end, end, sequence, chain))
+        self._announce(Position(number, end, end, sequence, chain))
         self.follow()
         self._settled, self._allocated, self._first_end = self.active.salt, end, end
 
@@ -119,7 +118,7 @@ class LogWriter(LogReader):
         self.disk.sync_directory(self.layout.log)
         first = read_checkpoint(self._open(position.successor))
         header = first.header
-        self._publish(Position(position.successor, first.end, first.end, header.sequence, header.chain))
+        self._announce(Position(position.successor, first.end, first.end, header.sequence, header.chain))
         self.follow()
 
     def _settle(self) -> None:
@@ -158,12 +157,17 @@ class LogWriter(LogReader):
             raise store_error(path, "sync", error) from error
 
     def _publish(self, position: Position) -> None:
+        """Announce a position in the active segment, and go on from there."""
+        self._announce(position)
+        self._position = position
+
+    def _announce(self, position: Position) -> None:
+        """Tell every process of this boot where the log ends."""
         try:
             self.durable.write(position)
         except OSError as error:
             self.sync_failed = True
             raise store_error(self.layout.durable, "write", error) from error
-        self._position, self.unpublished = position, False
 
 
 def write_segment(disk: Disk, layout: Layout, number: int, ledger: Ledger, sequence: int) -> tuple[int, int, bytes]:

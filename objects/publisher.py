@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from piecrust.objects import encoding
 from piecrust.objects.access import Staged
 from piecrust.objects.encoder import Encoder, StagedObject
-from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, StoreError, UnknownRevision
-from piecrust.objects.frame import Entry, EntryFlags, FrameType, encode_body
+from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
+from piecrust.objects.frame import Entry, EntryFlags, FrameType, TableRow, encode_body
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
@@ -23,6 +23,7 @@ from piecrust.objects.log_writer import LogWriter
 from piecrust.objects.oplog import Operation, OperationRecord, RefChange
 from piecrust.objects.reader import Reader
 from piecrust.objects.refs import PINS, RefValue
+from piecrust.objects.source import SegmentSource
 from piecrust.objects.transaction import Anything, RefUpdate
 
 FRAME_BYTES: Final = 8 << 20  # objects beyond this go into frames of their own, ahead of the one that counts
@@ -63,7 +64,7 @@ class Publisher:
                 if self.log.ledger.generation != generation:
                     entries += self._restored(assumed, kept)
                 self._append(entries, self._records(changes, graph, {bytes(address) for _, address, _ in objects}))
-            except StoreError:
+            except PiecrustError:
                 raise
             except BaseException:
                 self.log.forget()  # a signal may have come between the file and what is in memory
@@ -74,24 +75,24 @@ class Publisher:
     def _append(self, entries: list[Entry], records: list[OperationRecord]) -> None:
         log = self.log
         *ahead, last = _pieces(entries)
-        for piece in ahead:
-            self._write(FrameType.OBJECTS, piece, b"", publish=False)
-        meta = encoding.encode([record.pack() for record in records])
-        offset, kept_here = self._write(FrameType.TRANSACTION, last, meta, publish=True)
+        written: list[tuple[SegmentSource, int, list[TableRow]]] = []
+        try:
+            for piece in ahead:
+                body = encode_body(piece, b"")
+                offset = log.append(FrameType.OBJECTS, body.data, publish=False)
+                written.append((log.active, offset, body.rows))
+            body = encode_body(last, encoding.encode([record.pack() for record in records]))
+            offset = log.append(FrameType.TRANSACTION, body.data)
+        except StoreError:
+            if ahead:
+                log.forget()  # what was written ahead stays behind
+            raise
+        for source, at, rows in [*written, (log.active, offset, body.rows)]:
+            self.reader.catalog.add_frame(source, at, rows)
         log.operation_frames.append(OperationFrame(records[0].sequence, log.active, offset))
+        kept_here = kept_commits(body.rows)
         for record in records:
             log.ledger.apply(record, kept_here)
-
-    def _write(self, kind: FrameType, entries: list[Entry], meta: bytes, *, publish: bool) -> tuple[int, set[bytes]]:
-        body = encode_body(entries, meta)
-        try:
-            offset = self.log.append(kind, body.data, publish=publish)
-        except StoreError:
-            if not publish or self.log.unpublished:
-                self.log.forget()  # what was written ahead stays behind
-            raise
-        self.reader.catalog.add_frame(self.log.active, offset, body.rows)
-        return offset, kept_commits(body.rows)
 
     def _restored(self, assumed: dict[tuple[Kind, bytes], Staged], kept: set[bytes]) -> list[Entry]:
         """What the store had when it was put, and has no more."""

@@ -34,7 +34,7 @@ CONTRACTS: Final = "contracts/"  # what aliases point to
 _PREFIXES: Final = (BRANCHES, TAGS, PINS, ALIASES, BISECT)
 
 _NAME_BYTES_MAX: Final = 255
-_PART = re.compile(r"[^\x00-\x20\x7f~^:?*\[\]\\@{}/]+\Z")
+_PART = re.compile(r"[^\x00-\x20\x7f~^:?*\[\]\\@{}/\ud800-\udfff]+\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 

@@ -239,18 +239,16 @@ class Store:
     def refresh(self) -> bool:
         """Take in what other processes published; whether there was anything. Costs half a microsecond if not."""
         self._check()
-        if not self._log.durable.moved():
+        log = self._log
+        if not log.durable.moved() and not log.forgotten:
             return False
         with self._mutex:
+            before = log.ledger.next_operation, log.ledger.generation
             try:
-                before = self._log.position
-                self._log.follow()
+                log.follow()
             except OSError as error:
-                raise store_error(self._log.layout.root, "read", error) from error
-            except BaseException:
-                self._log.forget()
-                raise
-            return self._log.position != before
+                raise store_error(log.layout.root, "read", error) from error
+            return (log.ledger.next_operation, log.ledger.generation) != before
 
     def transaction(self) -> Transaction:
         """A new transaction; nothing comes of it unless it is published."""

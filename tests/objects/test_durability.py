@@ -1,0 +1,149 @@
+"""What happens on the disk when something is published: one write, one sync, and only then the acknowledgement."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from piecrust.objects.disk import RealDisk, RealFile
+from piecrust.objects.errors import StoreClosed, StoreFull, StoreIOError
+from piecrust.objects.store import Store
+from support.crashes import DIRECTORY, Run, check
+from support.simulated_disk import Fault, SimulatedDisk
+from support.stores import make_commit, read_content
+
+
+def changes(disk: SimulatedDisk) -> list[str]:
+    return [event.name for event in disk.events]
+
+
+@pytest.fixture
+def run() -> Run:
+    run = Run()
+    run.create()
+    return run
+
+
+def test_a_commit_is_one_write_then_one_sync_then_the_acknowledgement(run: Run) -> None:
+    with run.open() as store:
+        parent = run.commit(store, 1)
+        run.disk.events.clear()
+        for number in range(2, 6):
+            parent = run.commit(store, number, parent)
+        # The second write is DURABLE's slot; the mark is set when `publish` has returned.
+        assert changes(run.disk) == ["write", "sync", "write", "mark"] * 4
+        files = [event.content.number for event in run.disk.events if event.content is not None]
+        assert files[0::3] == files[1::3] != files[2::3]
+
+
+def test_a_batch_has_one_write_and_one_sync(run: Run) -> None:
+    with run.open() as store:
+        parent = run.commit(store, 1)
+        run.disk.events.clear()
+        with store.batch():
+            for number in range(2, 12):
+                parent = run.commit(store, number, parent, acknowledge=False)
+        assert changes(run.disk) == ["write", "sync", "write"]
+
+
+def test_reading_writes_nothing(run: Run) -> None:
+    with run.open() as store:
+        commit = run.commit(store, 1)
+    disk = run.disk.killed()
+    with Store.open(DIRECTORY, disk=disk, read_only=True) as store:
+        assert read_content(store, commit) == run.contents[commit]
+        list(store.operations())
+    assert disk.events == []
+
+
+def test_a_real_commit_calls_fdatasync_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("write", "sync"):
+        monkeypatch.setattr(RealFile, name, _noting(calls, name, getattr(RealFile, name)))
+    with Store.open(tmp_path, create=True, disk=RealDisk()) as store:
+        first = make_commit(store, b"first   ")
+        calls.clear()
+        make_commit(store, b"second  ", parent=first)
+        assert calls == ["write", "sync", "write"]
+
+
+def _noting(calls: list[str], name: str, method):
+    def noted(*arguments):
+        calls.append(name)
+        return method(*arguments)
+
+    return noted
+
+
+def test_without_sync_a_store_is_exact_for_this_boot(run: Run) -> None:
+    with run.open(sync=False) as store:
+        first = run.commit(store, 1)
+        run.disk.events.clear()
+        second = run.commit(store, 2, first)
+        assert changes(run.disk) == ["write", "write", "mark"]
+    with run.open() as store:
+        assert store.commits() == [first, second]
+        third = run.commit(store, 3, second)
+    check(run, run.disk.killed(), [first, second, third])
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(run: Run) -> None:
+    with run.open() as store:
+        first = run.commit(store, 1)
+        run.commit(store, 2, first)
+        for short in (0, 1, 63, 64, 300):
+            before = list(store.operations())
+            run.disk.fail_next("write", Fault(errno.ENOSPC, short=short, lasting=True))
+            with pytest.raises(StoreFull):
+                make_commit(store, b"too much", parent=first)
+            run.disk.clear_faults()
+            assert list(store.operations()) == before
+            run.commit(store, 10 + short, first)
+    check(run, run.disk.killed(), list(run.contents)[:2])
+
+
+def test_a_failed_sync_ends_the_handle_and_loses_nothing_acknowledged(run: Run) -> None:
+    store = run.open()
+    first = run.commit(store, 1)
+    run.disk.fail_next("sync", Fault(errno.EIO))
+    with pytest.raises(StoreIOError) as caught:
+        make_commit(store, b"unknown ", parent=first, branch="main")
+    assert (caught.value.operation, caught.value.errno) == ("sync", errno.EIO)
+    with pytest.raises(StoreClosed) as closed:
+        store.commits()
+    assert closed.value.reason == "sync failed"
+    with run.open() as store:
+        # What was not acknowledged is not there, even if its bytes are in the file.
+        assert store.commits() == [first]
+        second = run.commit(store, 2, first)
+    check(run, run.disk.killed(), [first, second])
+
+
+def test_whatever_call_fails_the_store_stays_whole() -> None:
+    for error in (errno.EIO, errno.ENOSPC):
+        for short in (0, 20):
+            number = 0
+            while _survives(number, Fault(error, short=short)):
+                number += 1
+            assert number > 10
+
+
+def _survives(number: int, fault: Fault) -> bool:
+    """Fail the n-th call of a run; False when the run has no more calls."""
+    run = Run()
+    run.create()
+    first_call = len(run.disk.calls)
+    run.disk.faults = {first_call + number: fault}
+    acknowledged = ["created"]
+    try:
+        with run.open() as store:
+            first = run.commit(store, 1)
+            acknowledged.append(first)
+            acknowledged.append(run.commit(store, 2, first))
+    except (StoreFull, StoreIOError):
+        pass
+    reached = len(run.disk.calls) > first_call + number
+    run.disk.clear_faults()
+    check(run, run.disk.killed(), acknowledged)
+    return reached

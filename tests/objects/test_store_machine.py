@@ -1,0 +1,180 @@
+"""A store with several handles against a dictionary: whatever is done in whatever order, every handle sees the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict
+from piecrust.objects.ids import CommitId
+from piecrust.objects.oplog import Operation
+from piecrust.objects.refs import RefValue
+from piecrust.objects.store import Store
+from support.crashes import DIRECTORY, rotate
+from support.simulated_disk import SimulatedDisk
+from support.stores import make_commit, read_content, stage_commit
+
+BRANCHES = st.sampled_from(["main", "dev", "feature/x"])
+HANDLES = st.integers(0, 1)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The model: refs, kept commits with their content and parent, and how many operations there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = SimulatedDisk()
+        Store.create(DIRECTORY, disk=self.disk, segment_bytes_max=1 << 16)
+        self.handles = [self.open(), self.open()]
+        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+        self.refs: dict[str, RefValue] = {}
+        self.contents: dict[CommitId, bytes] = {}
+        self.parents: dict[CommitId, CommitId | None] = {}
+        self.kept: set[CommitId] = set()
+        self.operations = 0
+        self.number = 0
+
+    def open(self) -> Store:
+        return Store.open(DIRECTORY, disk=self.disk)
+
+    def teardown(self) -> None:
+        for store in [*self.handles, self.reader]:
+            store.close()
+
+    def fresh(self) -> bytes:
+        self.number += 1
+        return b"%8d" % self.number
+
+    def note(self, commit: CommitId, content: bytes, parent: CommitId | None) -> None:
+        self.contents[commit], self.parents[commit] = content, parent
+        self.kept.add(commit)
+        self.operations += 1
+
+    def line(self, commit: CommitId | None) -> list[CommitId]:
+        found = []
+        while commit is not None:
+            found.append(commit)
+            commit = self.parents[commit]
+        return found
+
+    @rule(handle=HANDLES, branch=BRANCHES)
+    def commit(self, handle: int, branch: str) -> None:
+        store = self.handles[handle]
+        store.refresh()
+        head, content = self.refs.get(f"heads/{branch}"), self.fresh()
+        commit = make_commit(store, content, parent=head, branch=branch, expected=head)
+        self.note(commit, content, head)
+        self.refs[f"heads/{branch}"] = commit
+
+    @rule(handle=HANDLES, branch=BRANCHES)
+    def commit_where_somebody_else_was_first(self, handle: int, branch: str) -> None:
+        name = f"heads/{branch}"
+        if name in self.refs:
+            with pytest.raises(Conflict) as caught:
+                make_commit(self.handles[handle], b"conflict", branch=branch, expected=None)
+            assert caught.value.actual == self.refs[name]
+
+    @rule(handle=HANDLES, branch=BRANCHES, count=st.integers(1, 4))
+    def commit_in_a_batch(self, handle: int, branch: str, count: int) -> None:
+        store = self.handles[handle]
+        store.refresh()
+        with store.batch():
+            for _ in range(count):
+                head, content = self.refs.get(f"heads/{branch}"), self.fresh()
+                commit = make_commit(store, content, parent=head, branch=branch, expected=head)
+                self.note(commit, content, head)
+                self.refs[f"heads/{branch}"] = commit
+
+    @rule(handle=HANDLES)
+    def drop_a_transaction(self, handle: int) -> None:
+        stage_commit(self.handles[handle].transaction(), self.fresh())
+
+    @rule(handle=HANDLES, data=st.data())
+    @precondition(lambda self: self.contents)
+    def tag(self, handle: int, data: st.DataObject) -> None:
+        commit = data.draw(st.sampled_from(sorted(self.kept) or sorted(self.contents)))
+        if commit in self.kept:
+            self.move(handle, f"tags/v{self.number}", commit)
+
+    @rule(handle=HANDLES, data=st.data())
+    @precondition(lambda self: any(name.startswith(("heads/", "tags/")) for name in self.refs))
+    def remove_a_branch_or_tag(self, handle: int, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(n for n in self.refs if not n.startswith("pins/"))))
+        self.move(handle, name, None)
+
+    @rule(handle=HANDLES, data=st.data())
+    @precondition(lambda self: self.kept)
+    def finalize(self, handle: int, data: st.DataObject) -> None:
+        commit = data.draw(st.sampled_from(sorted(self.kept)))
+        self.move(handle, f"pins/{commit}", commit)
+
+    def move(self, handle: int, name: str, value: CommitId | None) -> None:
+        transaction = self.handles[handle].transaction()
+        transaction.set_ref(name, value, expected=self.refs.get(name))
+        transaction.publish(Operation("move", (name,)))
+        self.operations += 1
+        if value is None:
+            del self.refs[name]
+        else:
+            self.refs[name] = value
+
+    @rule(handle=HANDLES, data=st.data())
+    @precondition(lambda self: self.kept)
+    def delete(self, handle: int, data: st.DataObject) -> None:
+        commit = data.draw(st.sampled_from(sorted(self.kept)))
+        transaction = self.handles[handle].transaction()
+        transaction.delete(commit)
+        pins = [CommitId.from_hex(name[5:]) for name in self.refs if name.startswith("pins/")]
+        if any(commit in self.line(pin) for pin in pins):
+            with pytest.raises(CommitPinned):
+                transaction.publish(Operation("delete"))
+        elif commit in self.refs.values():
+            with pytest.raises(CommitInUse):
+                transaction.publish(Operation("delete"))
+        else:
+            transaction.publish(Operation("delete"))
+            self.kept.discard(commit)
+            self.operations += 1
+
+    @rule(handle=HANDLES)
+    def go_on_in_a_new_segment(self, handle: int) -> None:
+        rotate(self.handles[handle])
+
+    @rule(handle=HANDLES)
+    def reopen(self, handle: int) -> None:
+        self.handles[handle].close()
+        self.handles[handle] = self.open()
+
+    @rule()
+    def kill_all_and_start_anew(self) -> None:
+        self.disk = self.disk.killed()
+        self.handles = [self.open(), self.open()]
+        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+
+    @rule()
+    def restart_the_machine(self) -> None:
+        self.disk = self.disk.killed()
+        self.disk.boot += 1
+        self.handles = [self.open(), self.open()]
+        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+
+    @invariant()
+    def every_handle_sees_the_same(self) -> None:
+        for store in [*self.handles, self.reader]:
+            store.refresh()
+            assert store.damage == ()
+            assert store.refs() == self.refs
+            commits = store.commits()
+            assert len(commits) == len(set(commits))
+            assert set(commits) == self.kept
+            for commit in commits[-3:]:
+                assert read_content(store, commit) == self.contents[commit]
+                parent = self.parents[commit]
+                assert store.graph(commit).parents == (() if parent is None else (parent,))
+        records = list(self.reader.operations())
+        assert [record.sequence for record in records] == list(reversed(range(self.operations)))
+
+
+StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestStoreMachine = StoreMachine.TestCase
