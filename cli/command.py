@@ -106,6 +106,9 @@ def _shared_options(
     """Exists for its parameters: every command accepts them, before or after its name."""
 
 
+PLAIN_ANNOTATIONS = (str, list[str], bool, int)
+
+
 @functools.cache
 def shared_parameters() -> tuple[Any, ...]:
     """The parameters of `_shared_options` as Typer makes them."""
@@ -120,9 +123,8 @@ def without_pydantic(parameter: Any) -> Any:
     Typer converts words through pydantic, whose import (50 ms) would be half of a short command's time. What is
     missing, wrong or of another type goes Typer's way, for its messages.
     """
-    descriptor = getattr(parameter, "type_descriptor", None)
-    annotation = getattr(descriptor, "annotation", None)
-    if annotation not in (str, list[str], bool, int) or hasattr(parameter, "_reads_plainly"):
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if annotation is None or hasattr(parameter, "_reads_plainly"):
         return parameter
     convert = parameter.process_value
 
@@ -130,6 +132,8 @@ def without_pydantic(parameter: Any) -> Any:
         many = parameter.multiple or parameter.nargs == -1
         if value is None and not parameter.required:
             plain: Any = () if many else None
+        elif annotation not in PLAIN_ANNOTATIONS:
+            return convert(context, value)
         elif annotation is int and (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
             plain = int(value)
         elif annotation is not int and value and isinstance(value, list | tuple if many else str | bool):

@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("status", "status", "Where you are and what is not committed."),
         CommandEntry("deploy", "deploy", "Deploy a contract into the working state."),
         CommandEntry("call", "call", "Call a contract; changes the working state."),
-        CommandEntry("query", "query", "Call a contract and keep nothing."),
+        CommandEntry("query", "call", "Call a contract and keep nothing."),
         CommandEntry("run", "run", "Execute a file of deploys and calls, commit once."),
         CommandEntry("migrate", "deploy", "Replace a contract's code, keep its id."),
         CommandEntry("meta", "meta", "Session metadata that contracts read."),

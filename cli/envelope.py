@@ -1,12 +1,14 @@
 r"""The one shape in which every command answers with `--json`.
 
 - One JSON object on stdout, on one line, whatever happens: success, a negative verdict or an error.
-- `ok` is true exactly when the exit code is 0; `errors` names what went wrong by code (stable) and message (for people).
+- `ok` is true exactly when the exit code is 0; `errors` names what went wrong by code (stable) and message (for
+  people).
 - 64-bit integers are decimal strings (JSON readers lose them otherwise), byte strings are hex, absent values are null.
 
 >>> print(envelope("root", ok=True, data={"gas": u64(7), "id": b"\x01\xff"}))
-{"schema": "piecrust.cli/1", "command": "root", "ok": true, "data": {"gas": "7", "id": "01ff"}, "warnings": [], "errors": []}
-"""  # noqa: E501  (the example is one line because the envelope is)
+{"schema": "piecrust.cli/1", "command": "root", "ok": true, "data": {"gas": "7", "id": "01ff"}, "warnings": [],
+"errors": []}
+"""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
     │   ├── NothingCommitted
     │   ├── NothingToUndo
     │   ├── NothingToRedo
+    │   ├── NoBisection
     │   └── MergeConflict                                                       both sides changed the same contracts
     └── EngineError                                 contracts can not run on this machine or installation
         ├── UnsupportedWasmtime
@@ -251,6 +252,13 @@ class NothingToRedo(HistoryError):
 
     def __init__(self) -> None:
         super().__init__("nothing was taken back")
+
+
+class NoBisection(HistoryError):
+    """No bisection was started."""
+
+    def __init__(self) -> None:
+        super().__init__("no bisection was started")
 
 
 @dataclass(frozen=True, slots=True)

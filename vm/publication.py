@@ -62,6 +62,7 @@ class Publication:
         author: str | None,
         time: int | None,
         operation: Operation | None,
+        refs: Mapping[str, RefValue | None],
         *,
         allow_empty: bool,
     ) -> CommitId:
@@ -70,15 +71,18 @@ class Publication:
         state = self._write(transaction)
         empty = state == base.state and message is None and author is None and time is None
         if empty and base.commit is not None and not allow_empty:
-            self._close(transaction, state)
-            return base.commit
-        commit = self._put_commit(transaction, state, message, author, time)
-        transaction.keep(commit)
-        if base.ref is not None:
-            transaction.set_ref(base.ref, commit, expected=base.ref_value)
+            commit, transaction = base.commit, self._store.transaction()
+        else:
+            commit = self._put_commit(transaction, state, message, author, time)
+            transaction.keep(commit)
+            if base.ref is not None:
+                transaction.set_ref(base.ref, commit, expected=base.ref_value)
         if base.draft is not None:
             transaction.set_ref(DRAFT, None, expected=base.draft)
-        transaction.publish(operation or Operation("commit"))
+        for name, value in refs.items():
+            transaction.set_ref(name, value)
+        if commit != base.commit or transaction.ref_updates:
+            transaction.publish(operation or Operation("commit"))
         self._close(transaction, state)
         return commit
 

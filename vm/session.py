@@ -230,19 +230,21 @@ class Session:
         time: int | None = None,
         allow_empty: bool = False,
         operation: Operation | None = None,
+        refs: Mapping[str, RefValue | None] | None = None,
     ) -> CommitId:
         """Makes what the session did permanent, and ends it. Durable when it returns.
 
-        A session on a branch moves the branch. If nothing has changed and there is no message, nothing is written and
-        the base's id returned. `time` is seconds since 1970; it is part of the commit, so the same calls at another
-        time make another commit.
+        A session on a branch moves the branch. If nothing has changed and there is no message, no commit is made and
+        the base's id returned; a draft is over all the same. `time` is seconds since 1970; it is part of the commit, so
+        the same calls at another time make another commit. `operation` is what the operation log says, `refs` are moved
+        together with the branch.
 
         Raises:
             Conflict: The branch moved since the session was opened; the session goes on.
             StoreError: Nothing was written; the session goes on.
         """
         with self._exclusive(outside_migration=True):
-            commit = self._publication.commit(message, author, time, operation, allow_empty=allow_empty)
+            commit = self._publication.commit(message, author, time, operation, refs or {}, allow_empty=allow_empty)
             self._over = "committed"
         return commit
 

@@ -1,0 +1,144 @@
+"""Arguments of calls as they are typed: `u64:5`, `(u64, bool):(5, true)`, `hex:00ff`, `str:text`, `@file`, or bare.
+
+- `hex:` and `@file` are the argument's bytes themselves. Among several arguments they are `[u8; N]`, as an id is.
+- A bare word is a value of the type that the contract's interface gives; without one it needs its type in front.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from piecrust.cli.errors import FileProblem, UsageError
+from piecrust.cli.value_reader import read_value
+from piecrust.vm.rkyv.notation import parse
+from piecrust.vm.rkyv.types import STRING, RustType
+from piecrust.vm.rkyv.values import ByteArray, Typed
+
+FILE_BYTES_MAX = 1 << 20  # an argument has at most 64 KiB; more is refused by the machine, this much by the command
+_TYPED = re.compile(r"\s*([A-Za-z_(\[][^:\"']*?)\s*:(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class RawArgument:
+    """Bytes, passed on as they are."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TypedArgument:
+    """A value with the type that was written in front of it."""
+
+    type: RustType
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BareArgument:
+    """A value whose type only the contract's interface knows."""
+
+    text: str
+
+
+Argument: TypeAlias = RawArgument | TypedArgument | BareArgument
+
+
+def parse_argument(word: str) -> Argument:
+    """What a word on the command line means.
+
+    Raises:
+        UsageError: it begins like a typed value, and is none.
+        FileProblem: the file after `@` cannot be read.
+    """
+    if word.startswith("@"):
+        return RawArgument(read_bytes(word[1:]))
+    found = _TYPED.fullmatch(word)
+    if found is None:
+        return BareArgument(word)
+    name, text = found[1], found[2]
+    if name == "hex":
+        return RawArgument(parse_hex(text))
+    rust = STRING if name == "str" else rust_type(name)
+    return TypedArgument(rust, text if name == "str" else read_value(rust, text))
+
+
+def values(words: Sequence[str], parameters: Sequence[RustType] | None = None) -> list[object]:
+    """The arguments of a call, as `Session.call` takes them.
+
+    Args:
+        words: as they were typed.
+        parameters: the types that the contract's interface gives, if it has one.
+    """
+    arguments = [parse_argument(word) for word in words]
+    if parameters is not None and any(isinstance(argument, BareArgument) for argument in arguments):
+        _check_count(len(arguments), len(parameters))
+    found: list[object] = []
+    for index, argument in enumerate(arguments):
+        match argument:
+            case RawArgument():
+                found.append(argument.data if len(arguments) == 1 else ByteArray(argument.data))
+            case TypedArgument():
+                found.append(Typed(argument.type, argument.value))
+            case BareArgument() if parameters is not None:
+                rust = parameters[index]
+                found.append(Typed(rust, read_value(rust, argument.text)))
+            case BareArgument():
+                raise UsageError(
+                    f"the type of argument {index + 1}, {argument.text!r}, is not known: the contract has no interface",
+                    hints=[f"u64:{argument.text}   (write the type in front)", f"str:{argument.text}"],
+                )
+    return found
+
+
+def rust_type(text: str) -> RustType:
+    """The type that `text` writes in Rust's notation.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from piecrust.vm.errors import InvalidType
+
+    try:
+        return parse(text)
+    except InvalidType as error:
+        raise UsageError(
+            f"{text!r} is not a type: {error}", hints=["u64, (u64, bool), Option<[u8; 32]>, ..."]
+        ) from None
+
+
+def parse_hex(text: str) -> bytes:
+    """The bytes that hex digits write, with or without `0x`.
+
+    Raises:
+        UsageError: they are no hex digits.
+    """
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise UsageError(f"{text!r} is not hex: an even number of digits 0-9 and a-f is needed") from None
+
+
+def read_bytes(path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileProblem: it cannot be read.
+        UsageError: it has more than `bytes_max` bytes.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise FileProblem(path, error) from error
+    if len(data) > bytes_max:
+        raise UsageError(f"the file {path!r} has more than {bytes_max:,} bytes")
+    return data
+
+
+def _check_count(given: int, wanted: int) -> None:
+    if given != wanted:
+        raise UsageError(f"the function takes {wanted} arguments, {given} are given")

@@ -1,0 +1,187 @@
+"""`call` and `query`: contracts run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from piecrust.cli.arguments import values
+from piecrust.cli.command import Outcome, settings
+from piecrust.cli.errors import UsageError
+from piecrust.cli.execution import (
+    GasLimit,
+    HostQueries,
+    Meta,
+    Returns,
+    TimeLimit,
+    execution,
+    logged,
+    parameter_types,
+    parse_metadata,
+    result_type,
+    saving,
+)
+from piecrust.cli.exit_codes import ExitCode
+from piecrust.cli.host_queries import register_host_queries
+from piecrust.cli.receipts import event_lines, gas_line, receipt_data, trace_lines, value_line
+from piecrust.cli.working_state import opened_vm
+from piecrust.vm.limits import DEFAULT_GAS_LIMIT
+
+if TYPE_CHECKING:
+    from piecrust.cli.style import Style
+    from piecrust.cli.working_state import WorkingState
+    from piecrust.vm.receipt import Receipt
+    from piecrust.vm.rkyv.types import RustType
+    from piecrust.vm.vm import VM
+
+Contract = Annotated[str, typer.Argument(metavar="CONTRACT", help="Alias, id, or prefix of an id.")]
+Function = Annotated[str, typer.Argument(metavar="FUNCTION", help="A function that the contract exports.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="ARG", help="e.g. u64:5, hex:00ff, str:text, @FILE.")]
+Trace = Annotated[bool, typer.Option("--trace", help="Show every frame with its gas.")]
+
+
+def call(
+    context: typer.Context,
+    contract: Contract,
+    function: Function,
+    arguments: Words = None,
+    *,
+    returns: Returns = None,
+    gas_limit: GasLimit = None,
+    time_limit: TimeLimit = None,
+    trace: Trace = False,
+    feed: Annotated[bool, typer.Option("--feed", help="Accept what the contract feeds, and show it.")] = False,
+    meta: Meta = None,
+    host_queries: HostQueries = None,
+) -> Outcome:
+    """Call a contract; what it changes is in the working state then.
+
+    A call that fails changes nothing, but is part of the history. Without `--returns`, and if the contract carries no
+    interface, the result is shown in hex.
+
+    Examples:
+      piecrust call counter increment
+      piecrust call token transfer hex:00ff u64:5 --returns bool --trace
+    """
+    style = settings(context).style
+    fed: list[bytes] = []
+    with execution(context, meta=meta, host_queries=host_queries) as run:
+        target = run.at.contract(contract)
+        interface = run.at.interface(target)
+        passed = values(arguments or [], parameter_types(interface, function))
+        rust = result_type(interface, function, returns)
+        options: dict[str, Any] = {"feed": fed} if feed else {}
+        method = run.session.feeder_call if feed else run.session.call
+        with saving(run.session, logged("call", contract, function, *(arguments or ()))):
+            receipt = method(
+                target,
+                function,
+                *passed,
+                gas_limit=DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit,
+                time_limit=time_limit,
+                returns=rust,
+                **options,
+            )
+        lines = receipt_lines(run.at, receipt, rust, style, trace=trace)
+        messages = list(run.session.debug_messages)
+    data = {"contract": target, "function": function, **receipt_data(receipt, rust), "fed": fed, "debug": messages}
+    lines += [f"fed  {item.hex()}" for item in fed]
+    return Outcome(data, lines, warnings=[f"the contract says: {message}" for message in messages])
+
+
+def query(
+    context: typer.Context,
+    contract: Contract,
+    function: Function,
+    arguments: Words = None,
+    *,
+    revision: Annotated[
+        str | None, typer.Option("--at", metavar="REV", help="On this revision; A..B asks both, side by side.")
+    ] = None,
+    returns: Returns = None,
+    gas_limit: GasLimit = None,
+    time_limit: TimeLimit = None,
+    trace: Trace = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="With A..B: exit with 1 if they differ.")] = False,
+    meta: Meta = None,
+    host_queries: HostQueries = None,
+) -> Outcome:
+    """Call a contract and keep nothing: only the result is shown.
+
+    Examples:
+      piecrust query counter read_value --returns i64
+      piecrust query counter read_value --returns i64 --at main~2..main
+    """
+    style = settings(context).style
+    metadata = parse_metadata(meta)
+    options: dict[str, Any] = {
+        "gas_limit": DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit,
+        "time_limit": time_limit,
+    }
+    with opened_vm(context, read_only=True) as (at, vm):
+        register_host_queries(vm, host_queries or [])
+        ask = _Question(at, vm, contract, function, arguments or [], returns, metadata, options)
+        left, dots, right = (revision or "").partition("..")
+        if not dots:
+            receipt, rust, target = ask.at_revision(revision)
+            lines = [value_line(receipt, rust)]
+            if trace:
+                lines += [*trace_lines(receipt.call_tree, at.label, style), gas_line(receipt, style)]
+            return Outcome({"contract": target, "function": function, **receipt_data(receipt, rust)}, lines)
+        if not left or not right:
+            raise UsageError(f"{revision!r} is not A..B")
+        sides = [ask.at_revision(left), ask.at_revision(right)]
+    equal = sides[0][0].data == sides[1][0].data
+    shown = [value_line(receipt, rust) for receipt, rust, _ in sides]
+    data = {
+        "equal": equal,
+        "left": {"revision": left, **receipt_data(*sides[0][:2])},
+        "right": {"revision": right, **receipt_data(*sides[1][:2])},
+    }
+    width = max(len(left), len(right))
+    lines = [f"{left:<{width}}  {style.removed(shown[0])}", f"{right:<{width}}  {style.added(shown[1])}"]
+    if equal:
+        lines = [f"{left:<{width}}  {shown[0]}", f"{right:<{width}}  {shown[1]}"]
+    return Outcome(data, lines, ExitCode.NEGATIVE if exit_code and not equal else ExitCode.OK)
+
+
+class _Question:
+    """One query, to be asked on several revisions."""
+
+    def __init__(
+        self,
+        at: WorkingState,
+        vm: VM,
+        contract: str,
+        function: str,
+        words: list[str],
+        returns: str | None,
+        metadata: dict[str, object],
+        options: dict[str, Any],
+    ) -> None:
+        self._at, self._vm, self._contract, self._function = at, vm, contract, function
+        self._words, self._returns, self._metadata, self._options = words, returns, metadata, options
+
+    def at_revision(self, revision: str | None) -> tuple[Receipt[Any], RustType | None, bytes]:
+        """The receipt, the result's type and the contract's id on a revision; on the working state for None."""
+        at = self._at
+        where: dict[str, Any] = {"draft": True} if revision is None else {"base": at.commit(revision)}
+        state = at.state_at(revision)
+        target = at.contract(self._contract, state)
+        interface = at.interface(target, state)
+        passed = values(self._words, parameter_types(interface, self._function))
+        rust = result_type(interface, self._function, self._returns)
+        with self._vm.session(meta=self._metadata, **where) as session:
+            receipt = session.query(target, self._function, *passed, returns=rust, **self._options)
+        return receipt, rust, target
+
+
+def receipt_lines(
+    at: WorkingState, receipt: Receipt[Any], rust: RustType | None, style: Style, *, trace: bool
+) -> list[str]:
+    """A receipt for people: result, events, frames, gas."""
+    lines = [value_line(receipt, rust)] if rust is not None or receipt.data else []
+    lines += event_lines(receipt.events, at.label, style)
+    if trace:
+        lines += trace_lines(receipt.call_tree, at.label, style)
+    return [*lines, gas_line(receipt, style)]

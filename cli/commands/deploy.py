@@ -1,0 +1,178 @@
+"""`deploy` and `migrate`: contracts come into the working state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from piecrust.cli.arguments import BareArgument, parse_argument, parse_hex, values
+from piecrust.cli.command import Outcome, Settings, settings
+from piecrust.cli.configuration import default_owner
+from piecrust.cli.errors import FileProblem, UsageError
+from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logged, saving
+from piecrust.cli.receipts import event_lines, gas_line, receipt_data
+from piecrust.cli.render import fields
+from piecrust.cli.working_state import alias_value
+from piecrust.objects.ids import ContractId
+from piecrust.objects.refs import ALIASES, RefValue
+from piecrust.vm.limits import DEFAULT_GAS_LIMIT
+
+if TYPE_CHECKING:
+    from piecrust.vm.receipt import Receipt
+
+WASM_BYTES_MAX = 64 << 20
+Owner = Annotated[str | None, typer.Option("--owner", metavar="HEX", help="The contract's owner.")]
+Init = Annotated[str | None, typer.Option("--init", metavar="VALUE", help="The argument of `init`, e.g. u64:5.")]
+
+
+def deploy(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .wasm or .wat file.")],
+    *,
+    alias: Annotated[str | None, typer.Option("--alias", metavar="NAME", help="A name for the contract.")] = None,
+    owner: Owner = None,
+    identifier: Annotated[
+        str | None,
+        typer.Option("--id", metavar="HEX", help="Its id (64 digits), by default the blake3 of the bytecode."),
+    ] = None,
+    init: Init = None,
+    gas_limit: GasLimit = None,
+    meta: Meta = None,
+    host_queries: HostQueries = None,
+) -> Outcome:
+    """Deploy a contract into the working state, and run its `init` if it has one.
+
+    Examples:
+      piecrust deploy counter.wasm --alias counter
+      piecrust deploy token.wasm --alias token --owner 00ff --init 'u64:1000'
+    """
+    current = settings(context)
+    wasm = read_wasm(file)
+    owner_bytes, told = default_owner(current.environment) if owner is None else (parse_hex(owner), None)
+    wanted = None if identifier is None else ContractId.from_hex(identifier.lower().removeprefix("0x"))
+    argument = init_argument(init)
+    with execution(context, meta=meta, host_queries=host_queries) as run:
+        aliases = run.at.aliases()
+        if alias is not None and alias in aliases:
+            raise UsageError(
+                f"the alias {alias!r} is taken by {aliases[alias].short()}", hints=[f"piecrust alias --delete {alias}"]
+            )
+        # The id is known before the deployment, so the alias can be saved with it.
+        contract_id = wanted or default_id(wasm)
+        refs: dict[str, RefValue | None] = {} if alias is None else {ALIASES + alias: alias_value(contract_id)}
+        with saving(run.session, logged("deploy", Path(file).name, alias), refs):
+            contract, receipt = run.session.deploy(
+                wasm,
+                owner_bytes,
+                contract_id=wanted,
+                init=argument,
+                gas_limit=DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit,
+            )
+    data = {"contract": contract, "alias": alias, "owner": owner_bytes, "receipt": _receipt(receipt)}
+    lines = fields(
+        {"contract": current.style.contract(contract.hex()), "alias": alias or "", "owner": owner_bytes.hex()}
+    )
+    lines = [line for line in lines if line != "alias"]
+    return Outcome(data, [*lines, *_receipt_lines(receipt, alias or contract.short(), current)], hints=told or [])
+
+
+def migrate(
+    context: typer.Context,
+    contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="The contract to replace.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new bytecode, .wasm or .wat.")],
+    *,
+    owner: Owner = None,
+    init: Init = None,
+    call: Annotated[
+        str | None,
+        typer.Option(
+            "--call", metavar="FUNCTION", help="Call this function of the new contract, with the old one there."
+        ),
+    ] = None,
+    argument: Annotated[
+        str | None, typer.Option("--argument", metavar="VALUE", help="What `--call` passes, e.g. u64:5.")
+    ] = None,
+    gas_limit: GasLimit = None,
+    host_queries: HostQueries = None,
+) -> Outcome:
+    """Replace a contract's code; its id, and its owner unless another is given, stay.
+
+    The new contract starts with a memory of its own. `--call` lets it fetch what it needs from the old one, which is
+    there until the migration ends.
+
+    Examples:
+      piecrust migrate counter counter2.wasm
+      piecrust migrate token token2.wasm --call import_balances
+    """
+    wasm = read_wasm(file)
+    owner_bytes = None if owner is None else parse_hex(owner)
+    limit = DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit
+    passed = [] if argument is None else _values([argument])
+    with execution(context, meta=None, host_queries=host_queries) as run:
+        target = run.at.contract(contract)
+
+        def fill(new: ContractId, session: Any) -> None:
+            if call is not None:
+                session.call(new, call, *passed, gas_limit=limit)
+
+        meanwhile = run.session.migrate(
+            target, wasm, fill, owner=owner_bytes, init=init_argument(init), gas_limit=limit
+        )
+        run.session.save_draft(logged("migrate", contract, Path(file).name))
+        label = run.at.label(target)
+    return Outcome(
+        {"contract": target, "id_during_migration": meanwhile},
+        [f"{settings(context).style.contract(label)} has new code"],
+    )
+
+
+def read_wasm(path: str) -> bytes:
+    """A contract's bytecode from a file: as it is, or assembled from the text of a .wat file.
+
+    Raises:
+        FileProblem: it cannot be read.
+        UsageError: it is too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(WASM_BYTES_MAX + 1)
+    except OSError as error:
+        raise FileProblem(path, error) from error
+    if len(data) > WASM_BYTES_MAX:
+        raise UsageError(f"{path!r} has more than {WASM_BYTES_MAX:,} bytes")
+    if not path.endswith(".wat"):
+        return data
+    from piecrust.vm.engine import to_wasm
+
+    return to_wasm(data.decode(errors="replace"))
+
+
+def default_id(wasm: bytes) -> ContractId:
+    """The id of a contract that is given none."""
+    from blake3 import blake3
+
+    return ContractId(blake3(wasm).digest())
+
+
+def init_argument(text: str | None) -> object:
+    """The argument of `init`; its type must be written."""
+    if text is None:
+        return None
+    if isinstance(parse_argument(text), BareArgument):
+        raise UsageError(f"the type of {text!r} is not known", hints=[f"--init u64:{text}"])
+    return values([text])[0]
+
+
+def _values(words: list[str]) -> list[object]:
+    return values(words)
+
+
+def _receipt(receipt: Receipt[Any] | None) -> dict[str, Any] | None:
+    return None if receipt is None else receipt_data(receipt, None)
+
+
+def _receipt_lines(receipt: Receipt[Any] | None, label: str, current: Settings) -> list[str]:
+    if receipt is None:
+        return []
+    return [*event_lines(receipt.events, lambda _: label, current.style), f"init  {gas_line(receipt, current.style)}"]
