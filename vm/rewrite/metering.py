@@ -184,8 +184,6 @@ class _Function:
     def _skip_locals(self, groups: int, at: int) -> int:
         self.locals = len(self.type.params)
         for _ in range(groups):
-            if at >= self.end:
-                raise InvalidModule("unexpected end", at)
             count, at = read_u32(self.data, at)
             self.locals += count
             if self.locals > LOCALS_MAX:

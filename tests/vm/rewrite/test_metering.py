@@ -306,6 +306,22 @@ def test_a_malformed_body_is_refused(code: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"\0\x0e\x64" + b"\x80\x80\x80\x80\0" * 20,  # labels that are longer than counted
+        b"\x64" + b"\x80\x80\x80\x80\0\x7f" * 17,  # local groups, likewise
+        b"\0\xfd\x0c",
+        b"\0\xfc",
+        b"",
+    ],
+)
+def test_a_body_at_the_very_end_of_a_module_is_not_read_past_it(body: bytes) -> None:
+    code = section(10, b"\x01" + unsigned(len(body)) + body)
+    with pytest.raises(InvalidModule):
+        rewrite(b"\0asm\1\0\0\0" + section(1, b"\x01\x60\0\0") + section(3, b"\x01\0") + code, track_writes=True)
+
+
+@pytest.mark.parametrize(
     "declarations",
     [b"\x01\xff\xff\xff\xff\x0f\x7f", b"\x01" + unsigned(50_001) + b"\x7f", b"\xff\x7f", b"\x01\x01\x40"],
 )
@@ -335,11 +351,14 @@ def test_as_many_locals_as_promised_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("is64", [False, True])
-def test_both_ways_of_tracking_accept_functions_of_the_same_size(*, is64: bool) -> None:
+def test_both_ways_of_tracking_accept_functions_of_the_same_size(
+    monkeypatch: pytest.MonkeyPatch, *, is64: bool
+) -> None:
     """Nodes that differ in how they track writes must not differ in what can be deployed."""
+    monkeypatch.setattr(metering, "BODY_BYTES_MAX", 200_000)
     store = (b"\x42" if is64 else b"\x41") + b"\x00\x41\x00\x36\x00\x00"
     stores = {}
-    for turns in (100_000, 250_000):
+    for turns in (2000, 6000):
         wasm = with_body(store * turns + b"\x0b", memory=b"\x04\x01" if is64 else b"\x00\x01")
         stores[turns] = []
         for track_writes in (False, True):
@@ -349,7 +368,19 @@ def test_both_ways_of_tracking_accept_functions_of_the_same_size(*, is64: bool) 
                 stores[turns].append(error.reason)
             else:
                 stores[turns].append(None)
-    assert stores == {100_000: [None, None], 250_000: ["function too large", "function too large"]}
+    assert stores == {2000: [None, None], 6000: ["function too large", "function too large"]}
+
+
+def test_no_body_grows_more_than_is_allowed_for() -> None:
+    """The worst case: operands come from elsewhere, and locals have long indices."""
+    fills = 20_000
+    for memory, address in ((b"\0\1", b"\x41"), (b"\4\1", b"\x42")):
+        operands = (address + b"\0\x41\0" + address + b"\0") * fills
+        code = operands + b"\xfc\x0b\0" * fills + b"\x0b"
+        locals_ = b"\x01" + unsigned(40_000) + b"\x7f"
+        plain = with_body(code, locals_=locals_, memory=memory)
+        growth = len(rewrite(plain, track_writes=True).wasm) - len(plain)
+        assert growth / fills + 3 < 3 * metering.GROWTH_MAX
 
 
 def test_a_deeply_nested_body_is_read_without_recursion() -> None:

@@ -7,13 +7,15 @@ goes on with fresh contracts for as long as one likes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from typing import Any
 
 import pytest
+import wasmtime
 from piecrust.vm.errors import InvalidModule
-from piecrust.vm.rewrite import operators, rewrite
+from piecrust.vm.rewrite import Rewritten, operators, rewrite
 from piecrust.vm.rewrite.decode import decode
 from support import wasm_encoding
 from support.fixtures import VECTORS
@@ -48,6 +50,43 @@ def test_valid_modules_stay_valid(seed: int) -> None:
         assert is_valid(wasm), each
         assert is_valid(rewrite(wasm, track_writes=False).wasm), each
         assert is_valid(rewrite(wasm, track_writes=True).wasm, ENGINE), each
+
+
+@pytest.mark.parametrize("seed", range(80_000, 80_100, 25))
+def test_rewriting_changes_nothing_but_gas(seed: int) -> None:
+    """The same functions as they were written, and rewritten with gas in abundance."""
+    compared = 0
+    for each in range(seed, seed + 25):
+        contract = generate(each)
+        for track_writes in (True, False):
+            rewritten = rewrite(contract.wasm, track_writes=track_writes)
+            for function in contract.functions:
+                told = observe(rewritten.wasm, function, rewritten)
+                if told is not None:
+                    assert told == observe(contract.wasm, function), f"seed {each}"
+                    compared += 1
+    assert compared > 25
+
+
+def observe(wasm: bytes, function: str, rewritten: Rewritten | None = None) -> tuple[object, ...] | None:
+    """Result or trap of a call, and length and beginning of memory then; None if the call takes too long."""
+    with contextlib.closing(wasmtime.Store(ENGINE)) as store:
+        kind = wasmtime.FuncType([], [wasmtime.ValType.i64()])
+        imports = [wasmtime.Func(store, kind, lambda number=number: number) for number in (12345, 54321)]
+        exports = wasmtime.Instance(store, wasmtime.Module(ENGINE, wasm), imports).exports(store)
+        memory = exports["memory"]
+        if rewritten is not None:
+            exports[rewritten.gas_export].set_value(store, -20_000)
+            for offset, data in rewritten.segments:
+                memory.write(store, data, offset)
+        try:
+            result = exports[function](store, 0)
+        except wasmtime.Trap as trap:
+            if rewritten is not None and exports[rewritten.gas_export].value(store) >= 0:
+                return None
+            result = trap.trap_code
+        near = bytes(memory.read(store, 0, 1 << 17))
+        return result, memory.size(store), near
 
 
 @pytest.mark.parametrize("seed", range(60_000, 60_400, 50))
