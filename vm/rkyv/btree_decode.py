@@ -58,7 +58,7 @@ def map_reader(
         length, offset = MAP.unpack_from(reader.data, position)
         if length == 0:
             return make([])
-        levels = nodes.read_levels(reader, position + ROOT_OFFSET + offset)
+        levels = nodes.read_levels(reader, position + ROOT_OFFSET + offset, position)
         pairs = _linked_entries(levels[-1])
         keys = [order(pair[0]) for pair in pairs]
         if any(later < earlier for earlier, later in pairwise(keys)):
@@ -82,15 +82,15 @@ class _NodeReader:
         self._entry_values = key.layout.values + value.layout.values
         self._entry_nesting = max(key.layout.nesting, value.layout.nesting)
 
-    def read_levels(self, reader: Reader, root: int) -> list[list[_Node]]:
+    def read_levels(self, reader: Reader, root: int, owner: int) -> list[list[_Node]]:
         """All nodes, level by level from the root to the leaves, each level in ascending order."""
         end = reader.end
-        reader.spend(0, self._entry_nesting, root)
-        node = self._read_node(reader, root)
+        reader.spend(0, self._entry_nesting, owner)
+        node = self._read_node(reader, root, owner)
         levels = [[node]]
         while node.inner:
-            children = [child for parent in levels[-1] for child in parent.children]
-            levels.append([self._read_node(reader, child) for child in children])
+            links = [(child, parent.position) for parent in levels[-1] for child in parent.children]
+            levels.append([self._read_node(reader, child, parent) for child, parent in links])
             node = levels[-1][0]
             for other in levels[-1]:
                 if other.inner != node.inner:
@@ -100,15 +100,15 @@ class _NodeReader:
         reader.leave(root + self._shape(inner=top.inner).size(len(top.entries)), end)
         return levels
 
-    def _read_node(self, reader: Reader, position: int) -> _Node:
-        end = reader.enter(position, HEADER.size, 1)
+    def _read_node(self, reader: Reader, position: int, owner: int) -> _Node:
+        end = reader.enter(position, HEADER.size, 1, owner)
         size, offset, meta = HEADER.unpack_from(reader.data, position)
         inner, count = meta & INNER_BIT != 0, meta & ~INNER_BIT
         shape = self._shape(inner=inner)
         if count == 0:
             raise Mismatch("a node with entries", "none", position)
         if position & (shape.align - 1):
-            raise Mismatch(f"a node aligned to {shape.align}", f"a pointer to {position}", position)
+            raise Mismatch(f"a node aligned to {shape.align}", f"a pointer to {position}", owner)
         if position + shape.size(count) > end:
             raise Mismatch(f"a node that ends before {end}", f"{count} entries", position)
         if size > position:

@@ -113,7 +113,7 @@ class Codec(Generic[T]):
         flat = self._flat
         if flat is None:
             reader = Reader(data, limits)
-            reader.enter(root, layout.size, layout.align)
+            reader.enter(root, layout.size, layout.align, root)
             reader.spend(layout.values, layout.nesting, root)
             return self._decoder.read(reader, root)  # type: ignore[no-any-return]  # made for this type
         try:

@@ -187,7 +187,7 @@ def _vec_reader(item: Decoder, make: Callable[[list[Any]], Any]) -> Read:
     def read(reader: Reader, position: int) -> Any:
         offset, length = _pointer_and_length(reader.data, position)
         start, size = position + offset, length * layout.size
-        end = reader.enter(start, size, layout.align)
+        end = reader.enter(start, size, layout.align, position)
         reader.spend(length * layout.values, layout.nesting, position)
         values = read_items(reader, start, length)
         reader.refund(layout.nesting)
@@ -202,7 +202,7 @@ def _box_reader(item: Decoder) -> Read:
 
     def read(reader: Reader, position: int) -> Any:
         start = position + _pointer(reader.data, position)[0]
-        end = reader.enter(start, layout.size, layout.align)
+        end = reader.enter(start, layout.size, layout.align, position)
         reader.spend(layout.values, layout.nesting, position)
         value = read_item(reader, start)
         reader.refund(layout.nesting)
@@ -273,25 +273,26 @@ def _read_string(reader: Reader, position: int) -> str:
             raise Mismatch("text of at most 7 bytes", f"{last} bytes", position)
         return _text(reader, position, last)
     length, offset = _length_and_pointer(reader.data, position)
-    return _read_outside(reader, position + offset, length, _text)
+    return _read_outside(reader, position, offset, length, _text)
 
 
 def _read_boxed_str(reader: Reader, position: int) -> str:
     offset, length = _pointer_and_length(reader.data, position)
-    return _read_outside(reader, position + offset, length, _text)
+    return _read_outside(reader, position, offset, length, _text)
 
 
 def _read_bytes(reader: Reader, position: int) -> bytes:
     offset, length = _pointer_and_length(reader.data, position)
-    return _read_outside(reader, position + offset, length, _slice)
+    return _read_outside(reader, position, offset, length, _slice)
 
 
 def _slice(reader: Reader, start: int, length: int) -> bytes:
     return reader.data[start : start + length]
 
 
-def _read_outside(reader: Reader, start: int, length: int, read: Callable[[Reader, int, int], T]) -> T:
-    end = reader.enter(start, length, 1)
+def _read_outside(reader: Reader, position: int, offset: int, length: int, read: Callable[[Reader, int, int], T]) -> T:
+    start = position + offset
+    end = reader.enter(start, length, 1, position)
     value = read(reader, start, length)
     reader.leave(start + length, end)
     return value

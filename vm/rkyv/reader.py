@@ -41,17 +41,15 @@ class Reader:
         self._values_left = limits.values_max
         self._nesting_left = limits.nesting_max
 
-    def enter(self, position: int, size: int, align: int) -> int:
-        """Opens the range before a part, after checking that the part may lie there.
+    def enter(self, position: int, size: int, align: int, owner: int) -> int:
+        """Opens the range before a part, after checking that the part may lie there; `owner` points to it.
 
         Returns the end of the range so far, for `leave`.
         """
         if position < self.start or position + size > self.end:
-            raise Mismatch(
-                f"{size} bytes between {self.start} and {self.end}", f"a pointer to {position}", max(position, 0)
-            )
+            raise Mismatch(f"{size} bytes between {self.start} and {self.end}", f"a pointer to {position}", owner)
         if position & (align - 1):
-            raise Mismatch(f"a position aligned to {align}", f"a pointer to {position}", position)
+            raise Mismatch(f"a position aligned to {align}", f"a pointer to {position}", owner)
         end = self.end
         self.end = position
         if position < self.lowest:
