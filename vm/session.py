@@ -6,7 +6,9 @@ session as it was before the call. A session belongs to one thread at a time; di
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,7 @@ class Session:
         self._running = threading.Lock()
         self._over: str | None = None
         self._migrating = False
+        _open_sessions.add(self)
 
     # Deployments and calls
 
@@ -373,7 +376,22 @@ class Session:
         finally:
             self._running.release()
 
+    def __del__(self) -> None:
+        self._end("dropped")
+
     def _end(self, reason: str) -> None:
-        if self._over is None:
+        if getattr(self, "_over", reason) is None:
             self._over = reason
             self._publication.close()
+
+
+_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child has neither the write tracking of its parent's memories nor its store: its sessions are over."""
+    for session in list(_open_sessions):
+        session._over = "fork"  # noqa: SLF001  (the class's own handler)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -215,7 +215,8 @@ class VM:
             CommitPinned: It, or a descendant of it, is finalized.
         """
         commit = self.resolve(revision) if isinstance(revision, str) else CommitId(revision)
-        if commit not in self.commits():
+        self.store.refresh()
+        if self.store.is_deleted(commit) or not self.store.contains(Kind.COMMIT, commit):
             return
         transaction = self.store.transaction()
         transaction.delete(commit)

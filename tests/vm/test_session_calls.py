@@ -227,7 +227,7 @@ def test_init_runs_at_deployment_with_its_argument(vm: VM) -> None:
         assert [(event.source, event.topic) for event in receipt.events] == [(name, "born")]
         assert receipt.gas_limit == 10**6
         assert run(session, Program().load(SCRATCH, 3), on=name) == b"set"
-        plain, receipt = session.deploy(ECHO, owner=b"", init=b"ignored")
+        _, receipt = session.deploy(ECHO, owner=b"", init=b"ignored")
         assert receipt is None
 
 

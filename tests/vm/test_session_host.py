@@ -1,4 +1,4 @@
-"""What contracts ask the host, and what the host hears of them: queries, feeds, hooks, debug messages, transient data."""
+"""What contracts ask the host, and what it hears of them: queries, feeds, hooks, debug messages, transient data."""
 
 from __future__ import annotations
 
