@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 Node = TypeVar("Node")
@@ -58,12 +59,12 @@ def draw(commits: Iterable[tuple[Node, Sequence[Node], Sequence[str]]], strokes:
         node_row[2 * here] = strokes.node
         first, *others = text or [""]
         yield _line(node_row, first)
-        edges = list(_edges(lanes, here, parents, strokes))
-        for row in edges:
-            yield "".join(row).rstrip()
+        rows = list(_edges(lanes, here, parents, strokes))
         rest = _verticals(lanes, strokes)
-        for line in others:
-            yield _line(rest, line)
+        rows += [rest] * (len(others) - len(rows))
+        width = max(map(len, rows), default=0)
+        for row, line in zip_longest(rows, others, fillvalue=""):
+            yield _line([*row, *" " * (width - len(row))], line)
 
 
 def _lane_of(lanes: list[Node | None], commit: Node) -> int:
