@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from support.programs import SCRATCH, Program
 
 A = ContractId(bytes(31) + b"\1")
 WARM_UP = 300  # fills the pool of memories
-RESIDENT_SLACK = 24 << 20  # bytes: caches of decoded objects fill up
+RESIDENT_SLACK = 64 << 20  # bytes: the cache of decoded objects fills up
 MAPPINGS_SLACK = 40
 
 
@@ -62,10 +63,8 @@ def _session(vm: VM, base: CommitId, number: int) -> None:
     session = vm.session(base)
     session.call(A, "run", Program().store(SCRATCH, f"{number}").call(A, 0, Program().grow(1)).bytes())
     if number % 2:
-        try:
+        with contextlib.suppress(CallFailed):
             session.call(A, "run", Program().store(SCRATCH, b"lost").trap().bytes())
-        except CallFailed:
-            pass
     match number % 4:
         case 0:
             session.close()
