@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from piecrust.vm.archive import Archive
 
 PAGE_BYTES: Final = 65536
 GRANULE_BITS: Final = 12
@@ -46,22 +49,27 @@ class NoPages:
 
 
 class Contents:
-    """The base, and the granules written since, as they were at the last checkpoint.
+    """The base, and what was written since, as it was at the last checkpoint.
 
-    `shadow` maps granule indices to 4 KiB each. Its keys are all that a rollback, or a commit, has to look at.
+    `shadow` maps granule indices to 4 KiB each. What it lacks is in `archive`, if its page is there, else in the base.
+    The keys of the shadow and `archive.written` are all that a rollback, or a commit, has to look at.
     """
 
-    __slots__ = ("base", "shadow")
+    __slots__ = ("archive", "base", "shadow")
 
     def __init__(self, base: PageSource) -> None:
         self.base = base
+        self.archive: Archive | None = None
         self.shadow: dict[int, bytes] = {}
 
     def granule(self, index: int) -> bytes | None:
         """A granule as of the last checkpoint, None for zeros that nobody wrote."""
         content = self.shadow.get(index)
         if content is None:
-            page = self.base.page(index // GRANULES)
+            archive, page_index = self.archive, index // GRANULES
+            if archive is not None and page_index in archive.pages:
+                return archive.granule(index)
+            page = self.base.page(page_index)
             if page is not None:
                 start = index % GRANULES * GRANULE_BYTES
                 content = page[start : start + GRANULE_BYTES]
@@ -69,15 +77,67 @@ class Contents:
 
     def page(self, index: int) -> bytes | None:
         """A page as of the last checkpoint, None for zeros that nobody wrote."""
-        page = self.base.page(index)
-        first = index * GRANULES
-        shadow = self.shadow
-        if shadow:
-            over = [granule for granule in range(first, first + GRANULES) if granule in shadow]
-            if over:
-                merged = bytearray(page if page is not None else _ZERO_PAGE)
-                for granule in over:
-                    start = granule % GRANULES * GRANULE_BYTES
-                    merged[start : start + GRANULE_BYTES] = shadow[granule]
-                page = bytes(merged)
+        archive = self.archive
+        page = archive.page(index) if archive is not None and index in archive.pages else self.base.page(index)
+        over = self._shadowed(index)
+        if over:
+            merged = bytearray(page if page is not None else _ZERO_PAGE)
+            for granule in over:
+                start = granule % GRANULES * GRANULE_BYTES
+                merged[start : start + GRANULE_BYTES] = self.shadow[granule]
+            page = bytes(merged)
         return page
+
+    def archived_run(self, index: int, end: int) -> int:
+        """How many pages from `index` on, up to `end`, are in the archive just as they are."""
+        archive, count = self.archive, 0
+        if archive is not None:
+            while index + count < end and index + count in archive.pages and not self._shadowed(index + count):
+                count += 1
+        return count
+
+    def archived(self, fresh: Container[int], written: Mapping[int, int]) -> None:
+        """Takes note that these pages are in the archive as they are, with what was written of them."""
+        archive = self.archive
+        assert archive is not None, "nothing is archived without an archive"
+        masks = archive.written
+        for index, mask in written.items():
+            if index in fresh:
+                masks[index] = masks.get(index, 0) | mask
+        for granule in [granule for granule in self.shadow if granule // GRANULES in fresh]:
+            index = granule // GRANULES
+            masks[index] = masks.get(index, 0) | 1 << granule % GRANULES
+            del self.shadow[granule]
+
+    def written(self) -> dict[int, int]:
+        """The pages written since the base: index -> mask of the granules."""
+        pages = {} if self.archive is None else dict(self.archive.written)
+        for granule in self.shadow:
+            index = granule // GRANULES
+            pages[index] = pages.get(index, 0) | 1 << granule % GRANULES
+        return pages
+
+    def rebase(self, base: PageSource, written: Iterable[int]) -> None:
+        """Takes another base, which holds the pages that were written."""
+        archive = self.archive
+        if archive is not None:
+            archive.forget(written)
+            archive.written.clear()
+        self.base = base
+        self.shadow.clear()
+
+    def _shadowed(self, index: int) -> list[int]:
+        """The granules of a page that the shadow has."""
+        shadow = self.shadow
+        if not shadow:
+            return []
+        first = index * GRANULES
+        return [granule for granule in range(first, first + GRANULES) if granule in shadow]
+
+
+def add_ranges(pages: dict[int, int], ranges: Iterable[tuple[int, int]]) -> None:
+    """Adds ranges of granules (first, end) to masks by page."""
+    for first, end in ranges:
+        for index in range(first // GRANULES, (end - 1) // GRANULES + 1):
+            low, high = max(first - index * GRANULES, 0), min(end - index * GRANULES, GRANULES)
+            pages[index] = pages.get(index, 0) | (1 << high) - (1 << low)

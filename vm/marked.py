@@ -7,15 +7,14 @@ marks its own writes, too. All pages of the base are put in place at the beginni
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 
+from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
 from piecrust.vm.mapping import GUARD_BYTES, release, reserve, window, writable
 
 _SYSTEM_PAGE = os.sysconf("SC_PAGESIZE")
 _NEAR_BYTES = 1 << 12  # of the map, looked at in every scan: 16 MiB of memory
-_MARKED = re.compile(rb"\x01+")
 _ZEROS = bytes(GRANULE_BYTES)
 _FAR_END = 1 << 32 - GRANULE_BITS  # of the map: loads and stores end at 4 GiB, bulk operators at the memory's length
 _IN_USE = 0xC0  # in the highest byte of a page map entry: present, or swapped out
@@ -42,7 +41,7 @@ class DirtyMap:
 
 
 class MarkedRegion:
-    """The bytes of one memory, and which of them were written."""
+    """The bytes of one memory, and which of them were written. See `Region`."""
 
     __slots__ = (
         "_bytes",
@@ -83,11 +82,11 @@ class MarkedRegion:
             raise
 
     def read(self, at: int, length: int) -> bytes:
-        """Bytes that must lie within the size."""
+        """See `Region`."""
         return self._bytes[at : at + length]
 
     def write(self, at: int, data: bytes) -> None:
-        """Writes bytes within the size; none, and nothing counts as written."""
+        """See `Region`."""
         if not data:
             return
         end = at + len(data)
@@ -96,14 +95,18 @@ class MarkedRegion:
         count = (end - 1 >> GRANULE_BITS) - first + 1
         self._map_view[first : first + count] = b"\1" * count
 
+    def page(self, index: int) -> bytes:
+        """See `Region`."""
+        return self.read(index * PAGE_BYTES, PAGE_BYTES)
+
     def restore(self, granules: Sequence[int]) -> None:
-        """Sets granules back to the contents. They do not count as written any more."""
+        """See `Region`."""
         for granule in granules:
             at = granule << GRANULE_BITS
             self._view[at : at + GRANULE_BYTES] = self._contents.granule(granule) or _ZEROS
 
     def scan(self) -> list[tuple[int, int]]:
-        """The granules that were written since the last scan, as ranges (first, end)."""
+        """See `Region`."""
         found: list[tuple[int, int]] = []
         near = max(self._length >> GRANULE_BITS, _NEAR_BYTES)
         self._take(0, near, found)
@@ -122,7 +125,7 @@ class MarkedRegion:
         return self._length
 
     def close(self) -> None:
-        """Unmaps the memory and its map."""
+        """See `Region`."""
         if self.address:
             self._view.release()
             self._map_view.release()
@@ -130,14 +133,34 @@ class MarkedRegion:
             self.map.close()
             self.address = 0
 
+    def resident_granules(self, written: int) -> int:
+        """See `Region`. Scans do not depend on it."""
+        del written
+        return 0
+
+    def move_to(self, archive: Archive) -> bool:
+        """See `Region`. There is nobody to bring a page back when it is touched."""
+        del archive
+        return False
+
+    def copy_to(self, archive: Archive, first: int, end: int) -> None:
+        """See `Region`."""
+        archive.store(first, self._view[first * PAGE_BYTES : end * PAGE_BYTES])
+
+    def drop(self) -> None:
+        """See `Region`. Everything stays."""
+
     def _take(self, start: int, end: int, found: list[tuple[int, int]]) -> None:
         """Adds what is marked in a part of the map, and clears it."""
         marks = self._map_bytes[start:end]
-        if marks.count(1):
-            for match in _MARKED.finditer(marks):
-                first, last = start + match.start(), start + match.end()
-                found.append((first, last))
-                self._map_view[first:last] = bytes(last - first)
+        first = marks.find(1)
+        while first >= 0:
+            last = marks.find(0, first)
+            if last < 0:
+                last = end - start
+            found.append((start + first, start + last))
+            self._map_view[start + first : start + last] = bytes(last - first)
+            first = marks.find(1, last)
 
     def _far(self, near: int) -> list[tuple[int, int]]:
         """Parts of the map, beyond the memory's length, that may hold marks.

@@ -7,14 +7,30 @@ lie. (A page may be missing until it is touched, see `watched`.)
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from typing import Final, Protocol
 
 from piecrust.vm import tracking
-from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents, NoPages, PageSource
+from piecrust.vm.archive import Archive
+from piecrust.vm.contents import (
+    GRANULE_BITS,
+    GRANULE_BYTES,
+    GRANULES,
+    PAGE_BYTES,
+    Contents,
+    NoPages,
+    PageSource,
+    add_ranges,
+)  # fmt: skip
 from piecrust.vm.undo import UndoLog
 
 __all__ = ["PAGE_BYTES", "HostMemory", "Memory", "MemoryPool", "NoPages", "PageSource"]
+
+BULK_GRANULES: Final = 1024
+"""A top-level call that writes more (4 MiB) is remembered in the archive, not granule by granule."""
+
+RESIDENT_GRANULES: Final = 4096
+"""A memory of which more is in use (16 MiB) gives it up to where the pager finds it, and may then keep twice as much."""
 
 LIMITS: Final = {32: 1 << 32, 64: 1 << 42}
 """What a memory can grow to, in bytes, by its kind. Host functions check pointers against it, not the length."""
@@ -45,8 +61,20 @@ class Memory:
     """
 
     __slots__ = (
-        "__weakref__", "_base_length", "_contents", "_region", "_unsettled", "address", "kind", "length", "limit",
-        "log", "read", "resized", "write",
+        "__weakref__",
+        "_base_length",
+        "_contents",
+        "_region",
+        "_resident_max",
+        "_unsettled",
+        "address",
+        "kind",
+        "length",
+        "limit",
+        "log",
+        "read",
+        "resized",
+        "write",
     )  # fmt: skip
 
     def __init__(self, kind: int, length: int, base: PageSource | None = None) -> None:
@@ -56,6 +84,7 @@ class Memory:
         self.log: UndoLog | None = None
         self.resized = False  # growth was undone: instances made before know a wrong length
         self._contents = Contents(base or NoPages())
+        self._resident_max = RESIDENT_GRANULES
         self._unsettled: list[tuple[int, int]] = []  # ranges of granules found written, not yet in the shadow
         self._region = region = tracking.region(self.limit, length, self._contents)
         self.address = region.address
@@ -64,7 +93,7 @@ class Memory:
 
     def page(self, index: int) -> bytes:
         """The 65,536 bytes of a page, zeros where there is none."""
-        return self.read(index * PAGE_BYTES, PAGE_BYTES)
+        return self._region.page(index)
 
     def written(self) -> dict[int, int]:
         """The pages written since the base: index -> mask of the granules (bit n: the n-th 4 KiB).
@@ -72,14 +101,8 @@ class Memory:
         A page counts however it was written, also with the bytes that it had. What a rollback undid does not count.
         """
         self._unsettled += self._region.scan()
-        pages: dict[int, int] = {}
-        for granule in self._contents.shadow:
-            index = granule // GRANULES
-            pages[index] = pages.get(index, 0) | 1 << granule % GRANULES
-        for first, end in self._unsettled:
-            for index in range(first // GRANULES, (end - 1) // GRANULES + 1):
-                low, high = max(first - index * GRANULES, 0), min(end - index * GRANULES, GRANULES)
-                pages[index] = pages.get(index, 0) | (1 << high) - (1 << low)
+        pages = self._contents.written()
+        add_ranges(pages, self._unsettled)
         return pages
 
     @property
@@ -89,25 +112,26 @@ class Memory:
 
     def rebase(self, base: PageSource) -> None:
         """Takes what is here for the base: `base` must hold the same pages."""
-        self._region.scan()
+        self._contents.rebase(base, self.written())
         self._unsettled.clear()
-        self._contents.base = base
-        self._contents.shadow.clear()
         self._base_length = self.length
 
     @property
     def resident_bytes(self) -> int:
         """About what it takes of the machine's memory."""
-        return self._region.resident_bytes + len(self._contents.shadow) * GRANULE_BYTES
+        archive = self._contents.archive
+        archived = 0 if archive is None else len(archive.pages) * PAGE_BYTES
+        return self._region.resident_bytes + archived + len(self._contents.shadow) * GRANULE_BYTES
 
     def close(self) -> None:
         """Gives the address space back. No instance may run over it afterwards."""
         self._region.close()
+        if self._contents.archive is not None:
+            self._contents.archive.close()
 
     def __del__(self) -> None:
-        region = getattr(self, "_region", None)
-        if region is not None:
-            region.close()
+        if getattr(self, "_region", None) is not None:
+            self.close()
 
     @property
     def failure(self) -> BaseException | None:
@@ -131,12 +155,20 @@ class Memory:
 
     # For the undo log.
 
+    def settle(self) -> None:
+        """Remembers what was written since the last time, for good: what was before is not needed any more."""
+        ranges = self._take()
+        if sum(end - first for first, end in ranges) > BULK_GRANULES:
+            self._archive(ranges)
+        else:
+            for first, end in ranges:
+                self._shadow(first, end)
+        if self._region.resident_granules(len(self._contents.shadow)) > self._resident_max:
+            self._relieve()
+
     def remember(self) -> Sequence[tuple[Memory, int, bytes | None]]:
-        """Copies what was written since the last time into the shadow; returns what that replaced there."""
-        ranges = self._region.scan()
-        if self._unsettled:
-            ranges = self._unsettled + ranges
-            self._unsettled = []
+        """Remembers what was written since the last time; returns what that replaces."""
+        ranges = self._take()
         if not ranges:
             return ()
         shadow = self._contents.shadow
@@ -151,9 +183,7 @@ class Memory:
 
     def take_written(self) -> set[int]:
         """The granules written since the last checkpoint. They are about to be restored."""
-        ranges = self._unsettled + self._region.scan()
-        self._unsettled = []
-        return {granule for first, end in ranges for granule in range(first, end)}
+        return {granule for first, end in self._take() for granule in range(first, end)}
 
     def forget(self, granule: int, content: bytes | None) -> None:
         """Puts back what the shadow held."""
@@ -170,6 +200,66 @@ class Memory:
     def restore(self, granules: set[int]) -> None:
         """Makes granules what they were at the last checkpoint that remains."""
         self._region.restore(sorted(granules))
+
+    def _take(self) -> list[tuple[int, int]]:
+        """The ranges of granules written since the last checkpoint."""
+        ranges = self._region.scan()
+        if self._unsettled:
+            ranges = self._unsettled + ranges
+            self._unsettled = []
+        return ranges
+
+    def _shadow(self, first: int, end: int) -> None:
+        """Remembers the granules from `first` to `end` in the shadow."""
+        shadow = self._contents.shadow
+        content = self.read(first << GRANULE_BITS, end - first << GRANULE_BITS)
+        for granule in range(first, end):
+            start = granule - first << GRANULE_BITS
+            shadow[granule] = content[start : start + GRANULE_BYTES]
+
+    def _archive(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remembers what was written, and whatever else can be moved, in the archive."""
+        contents, region = self._contents, self._region
+        written: dict[int, int] = {}
+        add_ranges(written, ranges)
+        archive = contents.archive
+        is_new = archive is None
+        if archive is None:
+            archive = contents.archive = Archive(min(self.limit, LIMITS[32]))
+        fresh: Container[int]
+        if is_new and region.move_to(archive):
+            fresh = archive.pages
+        else:
+            fresh = {index for index in written if index < archive.size // PAGE_BYTES}
+            for first, end in _runs(fresh):
+                region.copy_to(archive, first, end)
+        for index, mask in written.items():
+            if index not in fresh:
+                for granule in range(index * GRANULES, (index + 1) * GRANULES):
+                    if mask >> granule % GRANULES & 1:
+                        self._shadow(granule, granule + 1)
+        contents.archived(fresh, written)
+
+    def _relieve(self) -> None:
+        """Takes pages out of the region, because scans cost what it holds; lets it hold more the next time."""
+        self._resident_max *= 2
+        if self._contents.archive is None:
+            self._archive(())
+        else:
+            self._region.drop()
+
+
+def _runs(indices: set[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive indices, as (first, end)."""
+    first = end = -1
+    for index in sorted(indices):
+        if index != end:
+            if end > first:
+                yield first, end
+            first = index
+        end = index + 1
+    if end > first:
+        yield first, end
 
 
 class MemoryPool:

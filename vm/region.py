@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from piecrust.vm.archive import Archive
 
 
 class Region(Protocol):
@@ -22,6 +25,9 @@ class Region(Protocol):
     def write(self, at: int, data: bytes) -> None:
         """Writes bytes within the size. They count as written; no bytes at all do not."""
 
+    def page(self, index: int) -> bytes:
+        """The 65,536 bytes of a page, zeros where there is none."""
+
     def restore(self, granules: Sequence[int]) -> None:
         """Sets granules (sorted) back to the contents. They do not count as written any more."""
 
@@ -31,9 +37,21 @@ class Region(Protocol):
     def extend(self, length: int) -> None:
         """Makes ready for a memory of that length, if it is longer than before."""
 
+    def resident_granules(self, written: int) -> int:
+        """About how many granules scans have to look at, of which so many were written."""
+
     @property
     def resident_bytes(self) -> int:
         """About what it takes of the machine's memory."""
+
+    def move_to(self, archive: Archive) -> bool:
+        """Moves all pages below the length there, and brings them back when they are touched; False if it cannot."""
+
+    def copy_to(self, archive: Archive, first: int, end: int) -> None:
+        """Copies the pages from index `first` to `end` there."""
+
+    def drop(self) -> None:
+        """Gives back what it can bring again, when all that was written is in the contents."""
 
     def close(self) -> None:
         """Unmaps the bytes."""

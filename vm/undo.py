@@ -31,7 +31,7 @@ class UndoLog:
     def settle(self, ran: Iterable[Memory]) -> None:
         """Takes what the memories hold for the state that a failure goes back to, before a top-level call."""
         for memory in ran:
-            memory.remember()
+            memory.settle()
         self._entries.clear()
 
     def checkpoint(self, ran: Iterable[Memory]) -> int:

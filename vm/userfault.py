@@ -99,8 +99,11 @@ class Descriptor:
 
     def copy(self, address: int, data: bytes) -> None:
         """Puts data where granules are missing; it does not count as written. Wakes who waits."""
-        source = ctypes.cast(c_char_p(data), c_void_p).value or 0
-        end = address + len(data)
+        self.copy_from(address, ctypes.cast(c_char_p(data), c_void_p).value or 0, len(data))
+
+    def copy_from(self, address: int, source: int, size: int) -> None:
+        """The same, with data that lies elsewhere in the process."""
+        end = address + size
         while address < end:
             request = (c_uint64 * 5)(address, source, end - address, _COPY_PROTECTED, 0)
             if not _ioctl(self.fault, _UFFDIO_COPY, ctypes.addressof(request)):

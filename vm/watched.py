@@ -13,22 +13,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from piecrust.vm import pager
-from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
-from piecrust.vm.mapping import GUARD_BYTES, discard, release, reserve, window, writable
+from piecrust.vm.archive import Archive
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents
+from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, reserve, window, writable
 from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT, Scan
 
 PAGES_IN_PLACE_MAX = 16
 """A memory of at most so many pages is loaded at once; the pages of a larger one come when they are touched."""
 
+PAGES_AHEAD_MAX = 16
+"""Who touches archived pages one after another gets up to so many at a time."""
+
 _ZEROS = bytes(GRANULE_BYTES)
+_ZERO_PAGE = bytes(PAGE_BYTES)
 
 
 class WatchedRegion:
-    """The bytes of one memory, and which of them were written."""
+    """The bytes of one memory, and which of them were written. See `Region`."""
 
     __slots__ = (
-        "_bytes", "_contents", "_descriptor", "_opened", "_paged", "_present", "_scan", "_scan_end", "_view",
-        "address", "failure", "size",
+        "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_scan", "_scan_end",
+        "_view", "address", "failure", "size",
     )  # fmt: skip
 
     def __init__(self, size: int, length: int, contents: Contents) -> None:
@@ -43,6 +48,7 @@ class WatchedRegion:
             self._scan = Scan(self._descriptor, self.address)
             self._present: set[int] = set()  # pages in place, of those parts that may miss some
             self._paged = self._opened = self._scan_end = 0
+            self._next, self._ahead = -1, 1
             self._begin(length, contents.base.indices(PAGES_IN_PLACE_MAX))
             pager.add(self)
         except BaseException:
@@ -50,35 +56,42 @@ class WatchedRegion:
             raise
 
     def _begin(self, length: int, indices: Sequence[int] | None) -> None:
+        self._opened = length
+        self._extend_scan(length)
         if indices is None:
             self._descriptor.register(self.address, self.size, MISSING_AND_WRITE_PROTECT)
-            self._paged = self._opened = length
-            self._extend_scan(length)
+            self._paged = length
             return
         if length < self.size:
             self._descriptor.register(self.address + length, self.size - length, MISSING_AND_WRITE_PROTECT)
         if length:
             self._descriptor.register(self.address, length, WRITE_PROTECT)
-        self._opened = length
-        self._extend_scan(length)
         for index in indices:
             if (index + 1) * PAGE_BYTES <= length:
-                self._put(index)
+                self._place(index)
 
     def read(self, at: int, length: int) -> bytes:
-        """Bytes that must lie within the size."""
+        """See `Region`."""
         if (at < self._paged or at + length > self._opened) and length:
-            self.touch(at, length)
+            self._touch(at, length)
         return self._bytes[at : at + length]
 
     def write(self, at: int, data: bytes) -> None:
-        """Writes bytes within the size; none, and nothing counts as written."""
+        """See `Region`."""
         if (at < self._paged or at + len(data) > self._opened) and data:
-            self.touch(at, len(data))
+            self._touch(at, len(data))
         self._view[at : at + len(data)] = data
 
+    def page(self, index: int) -> bytes:
+        """See `Region`. What is missing is not brought."""
+        if self._missing(index):
+            self._check()
+            return self._contents.page(index) or _ZERO_PAGE
+        at = index * PAGE_BYTES
+        return self._bytes[at : at + PAGE_BYTES]
+
     def restore(self, granules: Sequence[int]) -> None:
-        """Sets granules back to the contents. They do not count as written any more."""
+        """See `Region`."""
         for granule in granules:
             at = granule << GRANULE_BITS
             content = self._contents.granule(granule)
@@ -91,16 +104,17 @@ class WatchedRegion:
         self._scan()
 
     def scan(self) -> list[tuple[int, int]]:
-        """The granules that were written since the last scan, as ranges (first, end)."""
+        """See `Region`."""
         return self._scan()
 
     def extend(self, length: int) -> None:
-        """Makes room for a memory that grew."""
+        """See `Region`."""
         if length <= self._opened:
             return
         opened = self._opened
         if self._scan_end > opened or self._contents.base.last() >= opened // PAGE_BYTES:
             # Something lies there already, in place or in the base: the part goes on to be paged.
+            self._present.update(range(self._paged // PAGE_BYTES, opened // PAGE_BYTES))
             self._paged = length
         else:
             self._descriptor.unregister(self.address + opened, length - opened)
@@ -108,16 +122,37 @@ class WatchedRegion:
         self._opened = length
         self._extend_scan(length)
 
-    def touch(self, at: int, length: int) -> None:
-        """Brings what is missing of a range, before the host uses it.
+    def resident_granules(self, written: int) -> int:
+        """See `Region`. What lies in place counts when it was brought or written."""
+        return len(self._present) * GRANULES + written
 
-        A fault that the host took while it holds the GIL would wait for the pager, and the pager for the GIL, for ever.
-        """
-        if self.failure is not None:
-            raise self.failure
-        for index in range(at // PAGE_BYTES, (at + length - 1) // PAGE_BYTES + 1):
-            if index not in self._present and not self._paged <= index * PAGE_BYTES < self._opened:
-                self._put(index)
+    @property
+    def resident_bytes(self) -> int:
+        """See `Region`. What lies in place without having been brought is taken for all in use."""
+        return self._opened - self._paged + len(self._present) * PAGE_BYTES
+
+    def move_to(self, archive: Archive) -> bool:
+        """See `Region`."""
+        paged, opened = self._paged, self._opened
+        if opened > archive.size:
+            return False
+        for start, end in ((0, paged), (paged, opened)):
+            if start < end and not move(self.address + start, end - start, archive.address + start):
+                self._copy_out(archive, start, end)
+        archive.pages.update(index for index in self._present if index * PAGE_BYTES < paged)
+        archive.pages.update(range(paged // PAGE_BYTES, opened // PAGE_BYTES))
+        self._empty()
+        return True
+
+    def copy_to(self, archive: Archive, first: int, end: int) -> None:
+        """See `Region`."""
+        self._touch(first * PAGE_BYTES, (end - first) * PAGE_BYTES)
+        archive.store(first, self._view[first * PAGE_BYTES : end * PAGE_BYTES])
+
+    def drop(self) -> None:
+        """See `Region`."""
+        discard(self.address, self._opened)
+        self._empty()
 
     def serve(self, address: int) -> None:
         """Answers a fault: puts the page there, or zeros if it cannot be had.
@@ -126,33 +161,88 @@ class WatchedRegion:
         """
         index = (address - self.address) // PAGE_BYTES
         try:
-            self._put(index)
+            if index == self._next:
+                self._ahead = min(self._ahead * 2, PAGES_AHEAD_MAX)
+            else:
+                self._ahead = 1
+            self._put(index, self._ahead)
         except BaseException as error:
             self.failure, self._paged = error, self.size
             self._descriptor.zero(self.address + index * PAGE_BYTES, PAGE_BYTES)
 
-    @property
-    def resident_bytes(self) -> int:
-        """See `Region`. What lies in place without having been brought is taken for all in use."""
-        return self._opened - self._paged + len(self._present) * PAGE_BYTES
-
     def close(self) -> None:
-        """Unmaps the memory."""
+        """See `Region`."""
         if self.address:
             pager.remove(self)
             self._view.release()
             release(self.address, self.size + GUARD_BYTES)
             self.address = 0
 
-    def _put(self, index: int) -> None:
-        at = index * PAGE_BYTES
+    def _touch(self, at: int, length: int) -> None:
+        """Brings what is missing of a range, before the host uses it.
+
+        A fault that the host took while it holds the GIL would wait for the pager, and the pager for the GIL, for ever.
+        """
+        self._check()
+        for index in range(at // PAGE_BYTES, (at + length - 1) // PAGE_BYTES + 1):
+            if self._missing(index):
+                self._put(index, 1)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _missing(self, index: int) -> bool:
+        return index not in self._present and not self._paged <= index * PAGE_BYTES < self._opened
+
+    def _put(self, index: int, most: int) -> None:
+        """Puts a page in place that is missing; of archived ones up to `most`, if they are missing, too."""
+        contents, descriptor = self._contents, self._descriptor
+        address = self.address + index * PAGE_BYTES
+        count = contents.archived_run(index, index + most)
+        if count > 1:
+            count = next((n for n in range(1, count) if not self._missing(index + n)), count)
+        if count and contents.archive is not None:
+            descriptor.copy_from(address, contents.archive.address + index * PAGE_BYTES, count * PAGE_BYTES)
+        else:
+            count = 1
+            page = contents.page(index)
+            if page is None:
+                descriptor.zero(address, PAGE_BYTES)
+            else:
+                descriptor.copy(address, page)
+        self._present.update(range(index, index + count))
+        self._next = index + count
+        self._extend_scan(self._next * PAGE_BYTES)
+
+    def _place(self, index: int) -> None:
+        """Puts a page of the base where none is missing: granules of zeros need not be there."""
         page = self._contents.page(index)
         if page is None:
-            self._descriptor.zero(self.address + at, PAGE_BYTES)
-        else:
-            self._descriptor.copy(self.address + at, page)
-        self._present.add(index)
-        self._extend_scan(at + PAGE_BYTES)
+            return
+        at, start = self.address + index * PAGE_BYTES, 0
+        while start < PAGE_BYTES:
+            end = start
+            while end < PAGE_BYTES and page[end : end + GRANULE_BYTES] != _ZEROS:
+                end += GRANULE_BYTES
+            if end > start:
+                self._descriptor.copy(at + start, page[start:end])
+            start = end + GRANULE_BYTES
+
+    def _copy_out(self, archive: Archive, start: int, end: int) -> None:
+        """Copies the pages of a part that cannot be moved, and discards them."""
+        for index in range(start // PAGE_BYTES, end // PAGE_BYTES):
+            if not self._missing(index):
+                archive.store(index, self._view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES])
+        discard(self.address + start, end - start)
+
+    def _empty(self) -> None:
+        """Takes note that nothing below the length is in place any more."""
+        opened = self._opened
+        if opened:
+            self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
+        self._paged = opened
+        self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
 
     def _extend_scan(self, end: int) -> None:
         if end > self._scan_end:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 from piecrust.objects.ids import BytecodeHash
-from piecrust.vm import code_files, modules
+from piecrust.vm import code_files, modules, native
 from piecrust.vm.code import CodeFacts
 from piecrust.vm.code_files import CodeFiles
 from piecrust.vm.engine import to_wasm
@@ -34,6 +34,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """What was really compiled."""
+    native.active()  # compiles something, the first time
     compiled: list[bytes] = []
     make = wasmtime.Module.__init__
 

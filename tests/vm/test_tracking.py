@@ -154,7 +154,7 @@ def test_marks_beyond_the_length_are_found_with_and_without_a_page_map(
 
 def test_only_regions_reach_the_bytes_of_contracts() -> None:
     """A page that is missing may be waited for while the GIL is held, for ever, by an access around the guard."""
-    allowed = {"mapping.py", "watched.py", "marked.py", "userfault.py"}
+    allowed = {"mapping.py", "watched.py", "marked.py", "archive.py", "userfault.py"}
     raw = {"string_at", "memmove", "memset", "from_address", "from_buffer", "window", "writable", "SPACE", "WORDS"}
     engine_structures = {("unchecked.py", name) for name in ("SPACE", "WORDS", "from_address", "memmove")}
     engine_structures |= {("tracking.py", "memmove")}
