@@ -168,10 +168,7 @@ def encode(value: Any, as_type: Any = None) -> bytes:
 
     """
     if as_type is None:
-        try:
-            as_type, value = infer(value)
-        except Mismatch as mismatch:
-            raise mismatch.as_encode_error() from None
+        as_type, value = infer(value)
     return codec(as_type).encode(value)
 
 

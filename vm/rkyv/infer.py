@@ -32,8 +32,22 @@ def infer(value: Any) -> tuple[RustType, Any]:
     """The type of a value, and the value without `Typed` around it or inside of it.
 
     Numbers must be typed (`u64(7)`), as there is no telling how wide they should be; bytes too (`ByteArray`,
-    `ByteVec`); lists, maps and sets need items, all of one type. Raises `Mismatch`.
+    `ByteVec`); lists, maps and sets need items, all of one type.
+
+    Raises:
+        EncodeError: the value does not tell its type.
+        InvalidType: what a `Typed` names is no type.
+
     """
+    try:
+        return _infer(value)
+    except Mismatch as mismatch:
+        raise mismatch.as_encode_error() from None
+    except RecursionError:
+        raise Mismatch(_KNOWN, "a value nested too deeply").as_encode_error() from None
+
+
+def _infer(value: Any) -> tuple[RustType, Any]:
     if isinstance(value, Typed):
         return rust_type(value.type), value.value
     if isinstance(value, TypedValue):
@@ -48,7 +62,7 @@ def infer(value: Any) -> tuple[RustType, Any]:
         case float() if not isinstance(value, enum.Enum):
             return F64, value
         case Some(value=inner):
-            item, plain = infer(inner)
+            item, plain = _infer(inner)
             return OptionType(item), Some(plain)
         case tuple():
             items, plain_items = _each(value)
@@ -80,7 +94,7 @@ def _each(values: Iterable[Any]) -> tuple[list[RustType], list[Any]]:
     types, plain_values = [], []
     for index, value in enumerate(values):
         try:
-            rust, plain = infer(value)
+            rust, plain = _infer(value)
         except Mismatch as mismatch:
             mismatch.within(index)
             raise

@@ -22,7 +22,7 @@ class Limits:
     bytes_max: int = 1 << 20
     values_max: int = 1 << 20
     """Python values to be made; items without a size (`Vec<()>`) cost no bytes, so these are counted."""
-    nesting_max: int = 128
+    nesting_max: int = 256
     """Levels of values inside values."""
 
 
