@@ -1,9 +1,9 @@
 """Whole pages of a memory as they were at the last top-level checkpoint, kept outside of it.
 
 Copying much costs more than anything else a call does: the copy needs fresh memory, which the system zeroes first, and
-which a virtual machine's host may have to find. So a memory that holds much is not copied into the shadow granule by granule.
-Its pages are moved here, which only changes page tables, and come back, copied, when they are touched (see `watched`).
-Where pages cannot be moved they are copied in bulk, into a place that is used again and again.
+which a virtual machine's host may have to find. So a memory that holds much is not copied into the shadow
+granule by granule. Its pages are moved here, which only changes page tables, and come back, copied, when they are
+touched (see `watched`). Where pages cannot be moved they are copied in bulk, into a place that is used again and again.
 """
 
 from __future__ import annotations

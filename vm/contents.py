@@ -14,6 +14,9 @@ GRANULE_BYTES: Final = 1 << GRANULE_BITS
 """A granule, 4 KiB, is the unit of tracking and undo; 16 of them are a page."""
 
 GRANULES: Final = PAGE_BYTES // GRANULE_BYTES
+WHOLE: Final = (1 << GRANULES) - 1
+"""The mask of all granules of a page."""
+
 _ZERO_PAGE = bytes(PAGE_BYTES)
 
 
@@ -138,6 +141,9 @@ class Contents:
 def add_ranges(pages: dict[int, int], ranges: Iterable[tuple[int, int]]) -> None:
     """Adds ranges of granules (first, end) to masks by page."""
     for first, end in ranges:
-        for index in range(first // GRANULES, (end - 1) // GRANULES + 1):
+        inner = range(first // GRANULES + 1, (end - 1) // GRANULES)
+        for index in {first // GRANULES, (end - 1) // GRANULES}:
             low, high = max(first - index * GRANULES, 0), min(end - index * GRANULES, GRANULES)
             pages[index] = pages.get(index, 0) | (1 << high) - (1 << low)
+        if inner:
+            pages.update(dict.fromkeys(inner, WHOLE))

@@ -30,7 +30,7 @@ BULK_GRANULES: Final = 1024
 """A top-level call that writes more (4 MiB) is remembered in the archive, not granule by granule."""
 
 RESIDENT_GRANULES: Final = 4096
-"""A memory of which more is in use (16 MiB) gives it up to where the pager finds it, and may then keep twice as much."""
+"""A memory of which more is in use (16 MiB) gives it up to where the pager finds it; then it may keep twice as much."""
 
 LIMITS: Final = {32: 1 << 32, 64: 1 << 42}
 """What a memory can grow to, in bytes, by its kind. Host functions check pointers against it, not the length."""

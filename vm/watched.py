@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from piecrust.vm import pager
 from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents
-from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, reserve, window, writable
+from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, renew, reserve, window, writable
 from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT, Scan
 
 PAGES_IN_PLACE_MAX = 16
@@ -151,7 +151,6 @@ class WatchedRegion:
 
     def drop(self) -> None:
         """See `Region`."""
-        discard(self.address, self._opened)
         self._empty()
 
     def serve(self, address: int) -> None:
@@ -230,16 +229,16 @@ class WatchedRegion:
             start = end + GRANULE_BYTES
 
     def _copy_out(self, archive: Archive, start: int, end: int) -> None:
-        """Copies the pages of a part that cannot be moved, and discards them."""
+        """Copies the pages of a part that cannot be moved."""
         for index in range(start // PAGE_BYTES, end // PAGE_BYTES):
             if not self._missing(index):
                 archive.store(index, self._view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES])
-        discard(self.address + start, end - start)
 
     def _empty(self) -> None:
-        """Takes note that nothing below the length is in place any more."""
+        """Gives up what is in place below the length: the pager brings it again."""
         opened = self._opened
         if opened:
+            renew(self.address, opened)
             self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
         self._paged = opened
         self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
