@@ -220,7 +220,7 @@ class _Function:
                 self.pending = pending
                 at = HANDLERS[form](self, at)
                 pending = self.pending
-        if at != end or self.frames:
+        if self.frames:  # else the last `end` was the last byte
             raise InvalidModule("function body must end with its last end operator", self.start)
 
     # Gas.

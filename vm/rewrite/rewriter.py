@@ -26,6 +26,10 @@ DIRTY_MAP = 1  # its index among the memories
 GAS_GLOBAL = b"\x7e\x01\x42\x00\x0b"  # mutable i64, 0 at first: without gas, a start function traps
 
 
+RESETS_MAX = 32
+"""With more mutable globals than that a new instance is quicker than setting them back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reset:
     """A mutable global of the contract: the name under which it is exported, and its initial value (little-endian)."""
@@ -43,8 +47,8 @@ class Rewritten:
     `dirty_map_export` names the memory of write marks (see `tracking`), `dirty_map_pages` is its fixed size.
 
     `reusable` promises that an instance is as good as a fresh one once the `resets` were applied (and the gas set): the
-    contract cannot change tables or drop segments. It says nothing of memory, which the host keeps anyway. Without it
-    there are no resets.
+    contract cannot change tables or drop segments, and has few mutable globals. It says nothing of memory, which the
+    host keeps anyway. Without it there are no resets.
     """
 
     wasm: bytes
@@ -84,6 +88,8 @@ def rewrite(contract: bytes | Module, *, track_writes: bool) -> Rewritten:
     bodies = {section.id: module.data[section.start : section.end] for section in module.sections}
     bodies[sections.GLOBAL] = _extended(bodies.get(sections.GLOBAL), [GAS_GLOBAL])
     bodies[sections.EXPORT] = _extended(bodies.get(sections.EXPORT), added.entries)
+    if len(module.types) + len(code.added_types) > sections.TYPES_MAX:
+        raise InvalidModule("too many types")
     if code.added_types:
         bodies[sections.TYPE] = _extended(bodies[sections.TYPE], code.added_types)
     if memory:
@@ -124,14 +130,14 @@ class _AddedExports:
 
 
 def _resets(defined: tuple[Global, ...], added: _AddedExports) -> tuple[Reset, ...] | None:
-    """How to set the mutable globals back; None where one of them is no number. No global is imported."""
-    mutable = [(index, entry) for index, entry in enumerate(defined) if entry.type.mutable]
-    if any(entry.initial.bits is None for _, entry in mutable):
+    """How to set the mutable globals back; None where one of them is no number, or there are many. None is imported."""
+    initial = [(index, entry.initial) for index, entry in enumerate(defined) if entry.type.mutable]
+    if len(initial) > RESETS_MAX or any(constant.bits is None for _, constant in initial):
         return None
     return tuple(
-        Reset(added.add(f"g{index}", ExternKind.GLOBAL, index), entry.type.value, entry.initial.bits)
-        for index, entry in mutable
-        if entry.initial.bits is not None
+        Reset(added.add(f"g{index}", ExternKind.GLOBAL, index), constant.type, constant.bits)
+        for index, constant in initial
+        if constant.bits is not None
     )
 
 

@@ -155,6 +155,8 @@ BODY = (10, b"\x01\x02\0\x0b")
         raw(*ONE_FUNCTION, (10, b"\x02\x02\0\x0b\x02\0\x0b")),
         raw(*ONE_FUNCTION, (10, b"\x01\x09\0\x0b")),
         raw(*ONE_FUNCTION, (10, b"\x01\x02\0\x0b\0")),
+        raw(TYPE, (3, b"\x02\0\0"), (10, b"\x02\xff\xff\xff\xff\x0f\0\x0b")),
+        raw(TYPE, (2, b"\x01" + name("x" * 100_001) + b"\0\0\0")),
         raw((4, b"\x01\x7f\0\0")),
         raw((4, b"\x01\x70\x02\0")),
         raw((4, b"\x01\x70\x04\0")),
@@ -244,7 +246,6 @@ def custom_ends(wasm: bytes) -> set[int]:
 
 @pytest.mark.parametrize("identifier", range(1, 13))
 def test_a_huge_count_takes_no_memory(identifier: int) -> None:
-    """Vectors are not made before the bytes for them are known to be there."""
     for count in (b"\xff\xff\xff\xff\x0f", b"\xa0\x8d\x06", b"\xe8\x07"):
         tracemalloc.start()
         try:

@@ -11,6 +11,7 @@ from piecrust.vm.errors import InvalidModule
 from piecrust.vm.rewrite import REWRITER_VERSION, Reset, Rewritten, rewrite
 from piecrust.vm.rewrite.decode import decode
 from piecrust.vm.rewrite.module import ExternKind, MemoryType, ValueType
+from piecrust.vm.rewrite.rewriter import RESETS_MAX
 from support.fixtures import CONTRACTS, VECTORS
 from support.gas_vectors import unpacked
 from support.metered import ENGINE, Run, State, compiled, is_valid
@@ -214,6 +215,13 @@ def test_a_global_that_is_no_number_makes_instances_single_use() -> None:
     assert not rewritten.reusable
     assert rewritten.resets == ()
     assert list(exports(rewritten.wasm)) == ["\0gas"]
+
+
+def test_many_mutable_globals_make_instances_single_use() -> None:
+    for count, reusable in ((RESETS_MAX, True), (RESETS_MAX + 1, False)):
+        rewritten = rewrite(module("(global (mut i32) (i32.const 1))" * count), track_writes=False)
+        assert rewritten.reusable is reusable
+        assert len(rewritten.resets) == (count if reusable else 0)
 
 
 def test_the_version_counts_up_with_every_change_of_the_output() -> None:

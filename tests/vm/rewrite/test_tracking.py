@@ -133,6 +133,22 @@ def forget(run: Run, indices: set[int]) -> None:
         dirty_map.write(run.store, b"\0", index)
 
 
+@pytest.mark.parametrize("is64", [False, True])
+def test_a_store_marks_the_next_range_only_if_it_reaches_it(instance: Instances, *, is64: bool) -> None:
+    with instance(is64=is64, pages=2) as run:
+        for operator, (width, _) in STORES.items():
+            for offset, address, expected in (
+                (0, 8192 - width, {1}),
+                (0, 8192 - width + 1, {1, 2} if width > 1 else {2}),
+                (4095, 4097 - width, {1}),
+                (4095, 4098 - width, {1, 2} if width > 1 else {2}),
+                (0xF000, 4096, {16}),
+            ):
+                run.clear_marks()
+                run.exports[f"{operator} {offset}"](run.store, address)
+                assert set(run.dirty_ranges()) == expected, (operator, offset, address)
+
+
 @pytest.mark.parametrize("operator", ["memory.fill", "memory.copy", "memory.init"])
 @pytest.mark.parametrize(
     ("address", "length"), [(8192, 0), (131072, 0), (8192, 1), (4095, 2), (4096, 4096), (4095, 4098)]
