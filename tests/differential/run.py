@@ -60,7 +60,7 @@ def disagreement(scenario: list[Operation], original: Original, histogram: Histo
 def report(scenario: list[Operation], found: Disagreement, original: Original) -> None:
     """Prints a failing scenario, small."""
     print(f"{found}\n\nshrinking {len(scenario)} operations ...", flush=True)
-    small = shrink(scenario, lambda candidate: disagreement(candidate, original) is not None)
+    small = shrink(scenario, lambda candidate: found.like(disagreement(candidate, original)))
     for operation in small:
         print(json.dumps(performable(operation)))
     print(disagreement(small, original))

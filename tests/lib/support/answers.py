@@ -13,15 +13,28 @@ COMPARED_MESSAGES = {"Panic", "MissingHostQuery", "InvalidFunction", "ContractDo
 
 
 def differences(ours: Answer, theirs: Answer) -> Iterator[tuple[str, str, str]]:
-    """The fields in which two answers differ, with both values as JSON."""
+    """The fields in which two answers differ, with both values as JSON; of lists, only what the other one lacks."""
     ours, theirs = flattened(ours), flattened(theirs)
     if ours.get("error") != theirs.get("error"):
         # The rest of an answer hangs on whether it is an error at all.
         yield "error", summary(ours), summary(theirs)
         return
     for field in sorted(ours | theirs):
-        if ours.get(field) != theirs.get(field):
-            yield field, text(ours.get(field)), text(theirs.get(field))
+        here, there = ours.get(field), theirs.get(field)
+        if here == there:
+            continue
+        if isinstance(here, list) and isinstance(there, list) and sorted_texts(here) != sorted_texts(there):
+            here, there = without(here, there), without(there, here)
+        yield field, text(here), text(there)
+
+
+def sorted_texts(items: list) -> list[str]:
+    return sorted(map(text, items))
+
+
+def without(items: list, others: list) -> list:
+    """What only the first list has."""
+    return [item for item in items if item not in others]
 
 
 def flattened(answer: Answer) -> Answer:

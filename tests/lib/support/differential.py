@@ -30,6 +30,12 @@ class Disagreement:
     ours: str
     theirs: str
 
+    def like(self, other: Disagreement | None) -> bool:
+        """Whether the other one may have the same reason; a scenario that shrinks should keep its."""
+        if other is None or (self.field, self.operation["op"]) != (other.field, other.operation["op"]):
+            return False
+        return self.field != "error" or (self.ours, self.theirs) == (other.ours, other.theirs)
+
     def __str__(self) -> str:
         where = f"operation {self.index}, {self.operation['op']}: {self.field}"
         return f"{where}\n  here:  {self.ours}\n  there: {self.theirs}"

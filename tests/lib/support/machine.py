@@ -39,13 +39,17 @@ class Priced:
         return argument
 
 
+class QueryPanic(Exception):
+    """What the failing host queries raise; it comes out of a call in sessions that don't contain it."""
+
+
 class PanickingPrice(Priced):
     def price(self, argument: bytes) -> int:
-        raise RuntimeError("the price panicked")
+        raise QueryPanic("the price panicked")
 
 
 def panicking(argument: bytes) -> bytes:
-    raise RuntimeError("the query panicked")
+    raise QueryPanic("the query panicked")
 
 
 QUERIES = {
@@ -65,8 +69,9 @@ class BadRequest(Exception):
 class Machine:
     """A VM and its sessions. `@NAME` in operations is a directory below `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code_cache: Path | None = None) -> None:
         self._folder = folder
+        self._code_cache = code_cache
         self._vm: VM | None = None
         self._sessions: dict[str, Session] = {}
         self._labels: dict[str, ContractId] = {}
@@ -88,6 +93,8 @@ class Machine:
         except SessionClosed:
             self._forget(operation)
             return failure("BadRequest", "no session is open")
+        except QueryPanic as error:
+            return failure("HostPanic", str(error))
         except PiecrustError as error:
             return failure(error.kind or type(error).__name__, message(error))
 
@@ -115,7 +122,7 @@ class Machine:
             return self._labels[name]
         try:
             return ContractId.from_hex(name)
-        except ValueError as error:
+        except PiecrustError as error:
             raise BadRequest(f'no contract "{name}"') from error
 
     def _contract(self, operation: Operation) -> ContractId:
@@ -134,10 +141,10 @@ class Machine:
         self._vm = None
         directory = operation.get("dir")
         if directory is None:
-            self._vm = VM.ephemeral()
+            self._vm = VM.ephemeral(cache_directory=self._code_cache)
             self._commits.clear()
         else:
-            self._vm = VM(self._folder / directory.removeprefix("@"))
+            self._vm = VM(self._folder / directory.removeprefix("@"), cache_directory=self._code_cache, sync=False)
             # A directory may have been opened by another process: what is there counts, not what was made here.
             self._commits = {self._root_of(commit): commit for commit in self._vm.commits()}
         for name, query in QUERIES.items():
@@ -197,7 +204,7 @@ class Machine:
         new: list[ContractId] = []
         receipts: list[Answer] = []
 
-        def closure(identity: ContractId, session: Session) -> None:
+        def migration(identity: ContractId, session: Session) -> None:
             new.append(identity)
             for call in operation.get("calls", ()):
                 name = call.get("contract", "new")
@@ -208,10 +215,10 @@ class Machine:
         self._session(operation).migrate(
             self._contract(operation),
             wasm(operation),
+            migration,
             owner=optional_bytes(operation, "owner"),
             contract_id=optional_id(operation),
             gas_limit=gas(operation),
-            closure=closure,
         )
         return {"new": new[0].hex(), "calls": receipts}
 
@@ -258,10 +265,17 @@ class Machine:
 
     def pages(self, operation: Operation) -> Answer:
         contract = self._contract(operation)
-        pages = self._session(operation).memory_pages(contract)
+        session = self._session(operation)
+        pages = session.memory_pages(contract)
         if pages is None:
             return {"pages": None}
-        return {"pages": [[index, blake3.blake3(page).hexdigest()] for index, page, _ in pages]}
+        root = session.root()
+        return {
+            "pages": [
+                [index, blake3.blake3(page).hexdigest() if opening.verify(page) and opening.root == root else None]
+                for index, page, opening in pages
+            ]
+        }
 
     def owner(self, operation: Operation) -> Answer:
         contract = self._contract(operation)

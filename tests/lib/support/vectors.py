@@ -46,8 +46,14 @@ class Deviation:
 
 
 def names() -> list[str]:
-    """The vector files, by their path in the folder without the ending."""
-    return sorted(str(path.relative_to(VECTORS).with_suffix("")) for path in VECTORS.rglob("*.jsonl"))
+    """The files with scenarios, by their path in the folder without the ending."""
+    return sorted(str(path.relative_to(VECTORS).with_suffix("")) for path in VECTORS.rglob("*.jsonl") if _first(path))
+
+
+def _first(path: Path) -> object:
+    """The first operation of a scenario; None for vectors of another kind."""
+    with path.open() as lines:
+        return json.loads(next(lines)).get("op")
 
 
 def read(name: str) -> list[tuple[Operation, Answer]]:
@@ -56,9 +62,9 @@ def read(name: str) -> list[tuple[Operation, Answer]]:
     return [(entry["op"], entry["expect"]) for entry in map(json.loads, lines)]
 
 
-def replay(name: str, folder: Path) -> list[Difference]:
+def replay(name: str, folder: Path, code_cache: Path | None = None) -> list[Difference]:
     """All differences in a file, by design or not; `folder` holds the stores that it makes."""
-    machine = Machine(folder)
+    machine = Machine(folder, code_cache)
     try:
         return [
             Difference(name, line, field, ours, theirs)
@@ -71,18 +77,19 @@ def replay(name: str, folder: Path) -> list[Difference]:
 
 def deviations(name: str) -> list[Deviation]:
     """The intended differences in a file."""
-    listed = tomllib.loads((VECTORS / "deviations.toml").read_text())["deviation"]
+    listed = tomllib.loads((VECTORS / "deviations.toml").read_text())
+    clauses = listed["clauses"]
     return [
-        Deviation(name, line, entry["field"], entry["ours"], entry["clause"])
-        for entry in listed
+        Deviation(name, line, field, ours, clauses[entry["clause"]])
+        for entry in listed["deviation"]
         if entry["file"] == name
-        for line in entry["lines"]
+        for line, field, ours in entry["answers"]
     ]
 
 
-def unexpected(name: str, folder: Path) -> list[str]:
+def unexpected(name: str, folder: Path, code_cache: Path | None = None) -> list[str]:
     """What a replay shows that the list of deviations does not say, and the other way round."""
-    found = replay(name, folder)
+    found = replay(name, folder, code_cache)
     listed = deviations(name)
     unlisted = [difference for difference in found if not any(entry.covers(difference) for entry in listed)]
     gone = [entry for entry in listed if not any(entry.covers(difference) for difference in found)]
