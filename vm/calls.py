@@ -6,6 +6,7 @@ gas or a host query ended is undone and recorded, and its events come first in t
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NoReturn
 
@@ -45,6 +46,7 @@ class Calls:
         gas_limit: int,
         time_limit: float | None,
         feed: Feed | None = None,
+        caller: ContractId | None = None,
     ) -> Receipt[bytes]:
         """A call whose changes stay, unless it fails.
 
@@ -59,7 +61,7 @@ class Calls:
             fed = []
             execution.feed = _remembering(feed, fed)
         try:
-            data, frame = self._run(contract, function, argument, gas_limit, time_limit)
+            data, frame = self._run(contract, function, argument, gas_limit, time_limit, caller=caller)
         except errors.TimeLimitExceeded:
             del execution.events[first_event:]
             raise
@@ -157,14 +159,15 @@ class Calls:
         time_limit: float | None,
         *,
         keep: bool = True,
+        caller: ContractId | None = None,
     ) -> tuple[bytes, Frame]:
         run = self._execution.run
-        if time_limit is not None:
-            with Deadline(time_limit) as deadline:
-                return stack.run(lambda: run(contract, function, argument, gas_limit, keep=keep, deadline=deadline))
-        if stack.ensure_room():
-            return run(contract, function, argument, gas_limit, keep=keep)
-        return stack.run(lambda: run(contract, function, argument, gas_limit, keep=keep))
+        if time_limit is None and stack.ensure_room():
+            return run(contract, function, argument, gas_limit, keep=keep, caller=caller)
+        with nullcontext() if time_limit is None else Deadline(time_limit) as deadline:
+            return stack.run(
+                lambda: run(contract, function, argument, gas_limit, keep=keep, deadline=deadline, caller=caller)
+            )
 
     def _receipt(self, data: bytes, frame: Frame) -> Receipt[bytes]:
         execution = self._execution

@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from piecrust.objects.ids import ContractId
-from piecrust.objects.steps import QueryAnswer
+from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors
 from piecrust.vm.contracts import ContractTable, DeployedContract
 from piecrust.vm.events import Event, revert
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 CallHook = Callable[[ContractId, str, bytes, tuple[ContractId, ...]], str | None]
 Feed = Callable[[bytes], object]
 
+# Inputs of a call that transcripts tell like answers of host queries; no query has such a name.
+CALL_HOOK = "\0call hook"
+ROOT_CALLER = "\0caller"
+
 
 class Frame:
     """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed."""
@@ -40,12 +44,12 @@ class Frame:
         "children",
         "contract",
         "depth",
-        "error",
         "failed",
         "function",
         "limit",
         "memory_length",
         "parent",
+        "reason",
         "spent",
     )
 
@@ -59,7 +63,7 @@ class Frame:
         self.memory_length = contract.memory.length
         self.children: list[Frame] = []
         self.failed: Frame | None = None
-        self.error: errors.CallFailed | None = None
+        self.reason = ""  # why it failed
 
 
 class Execution:
@@ -80,6 +84,7 @@ class Execution:
         "host_queries",
         "metadata",
         "nested",
+        "root_caller",
         "top",
         "transient",
     )
@@ -103,6 +108,7 @@ class Execution:
         self.debug_messages: list[str] = []
         self.feed: Feed | None = None
         self.hook: CallHook | None = None
+        self.root_caller: ContractId | None = None
         self.nested = 0  # calls of one contract by another, in the running top-level call
         self.top: Frame | None = None
         self._undo = UndoLog()
@@ -119,20 +125,28 @@ class Execution:
         *,
         keep: bool = True,
         deadline: Deadline | None = None,
+        caller: ContractId | None = None,
     ) -> tuple[bytes, Frame]:
         """A top-level call: the returned data and its frame. With `keep` False a success is taken back, too.
+
+        `caller` is a contract that the called one sees as its caller, though it does not run.
 
         Raises:
             CallFailed: The call failed. Its events are in `events`, reverted.
         """
+        self.answers = []
+        self.nested = 0
+        self.root_caller = caller
+        if caller is not None:
+            self._begin_for(caller, contract_id, function, argument)
         contract = self.contracts.open(contract_id)
         self._undo.settle(self._ran)
         self._ran = {contract.memory}
-        self.answers = []
-        self.nested = 0
         if deadline is not None:
             self._begin_interruptible(deadline)
         frame = self.top = Frame(contract, function, limit, None)
+        if caller is not None:
+            frame.depth = 2
         first_event = len(self.events)
         outer = active.session
         active.session = self
@@ -186,7 +200,7 @@ class Execution:
             revert(self.events, first_event)
             self._ran = {caller.contract.memory}
             self.top = caller
-            frame.error = error
+            frame.reason = str(error)
             caller.failed = frame
             raise
         self._ran.add(caller.contract.memory)
@@ -195,12 +209,30 @@ class Execution:
         caller.children.append(frame)
         return data, frame
 
-    def callers(self) -> Iterable[Frame]:
-        """The frames below the one that runs, nearest first."""
+    def callers(self) -> Iterator[ContractId]:
+        """The contracts that called the one that runs, nearest first."""
         frame = self.top.parent if self.top is not None else None
         while frame is not None:
-            yield frame
+            yield frame.contract.id
             frame = frame.parent
+        if self.root_caller is not None:
+            yield self.root_caller
+
+    def ask_hook(self, callee: ContractId, function: str, argument: bytes) -> None:
+        """Asks the session's call hook, if it has one, before a contract calls another.
+
+        Raises:
+            HookRefused: It does not allow the call.
+        """
+        self.nested += 1
+        if self.hook is None:
+            return
+        running = () if self.top is None else (self.top.contract.id,)
+        refusal = self.hook(callee, function, argument, (*running, *self.callers()))
+        if refusal is not None:
+            # The host's decision is an input of the call: where a price would be, it says which call was refused.
+            self.answers.append(QueryAnswer(CALL_HOOK, self.nested, QueryFailure("Panic", refusal)))
+            raise HookRefused(refusal)
 
     def instantiate(self, contract: DeployedContract) -> None:
         """Makes the first instance of a contract that is being deployed, over the memory that its data was written to.
@@ -256,6 +288,13 @@ class Execution:
             raise errors.MemoryAccessOutOfBounds(code.argument, length, memory.limit)
         return memory.read(code.argument, length)
 
+    def _begin_for(self, caller: ContractId, callee: ContractId, function: str, argument: bytes) -> None:
+        if self.contracts.find(caller) is None:
+            raise errors.ContractDoesNotExist(caller)
+        self.answers.append(QueryAnswer(ROOT_CALLER, 0, bytes(caller)))
+        self.top = None
+        self.ask_hook(callee, function, argument)
+
     def _begin_interruptible(self, deadline: Deadline) -> None:
         for contract in self.contracts.all_loaded():
             contract.close_instance()
@@ -277,6 +316,10 @@ class Execution:
             self.transient.clear()
 
 
+class HookRefused(errors.Panic):
+    """The session's call hook refuses a call; its caller sees a panic of the callee, at no cost."""
+
+
 class CallTooDeep(errors.CallFailed):
     """A callee would be one frame too many; only its caller sees this, as an unknown error."""
 
@@ -290,9 +333,8 @@ def failed_frames(top: Frame, error: errors.CallFailed) -> tuple[FailedFrame, ..
     """The top-level call that ended with `error`, then each last callee that had failed in it, outermost first."""
     frames = []
     frame: Frame | None = top
-    top.error = error
+    top.reason = str(error)
     while frame is not None:
-        reason = frame.error
-        frames.append(FailedFrame(frame.contract.id, frame.function, frame.limit, frame.spent, str(reason)))
+        frames.append(FailedFrame(frame.contract.id, frame.function, frame.limit, frame.spent, frame.reason))
         frame = frame.failed
     return tuple(frames)

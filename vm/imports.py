@@ -12,7 +12,7 @@ from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors, host, host_queries
 from piecrust.vm.contracts import DeployedContract
 from piecrust.vm.events import Event
-from piecrust.vm.frames import CallTooDeep, Execution, Frame
+from piecrust.vm.frames import CallTooDeep, Execution, Frame, HookRefused
 from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
 from piecrust.vm.instance import Instance
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CONTRACT_ID_BYTES, EVENT_BYTE_GAS, callee_gas_limit
@@ -30,7 +30,6 @@ HOST_QUERY_PANIC = "host query panicked"
 UNPAID = QueryFailure("OutOfGas")
 CONTAINED = QueryFailure("Panic", HOST_QUERY_PANIC)
 UNCONTAINED = QueryFailure(UNCONTAINED_KIND)
-CALL_HOOK = "\0call hook"
 
 
 def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argument_length: int, gas: int) -> int:
@@ -49,10 +48,8 @@ def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argu
     argument = memory.read(buffer, argument_length)
     remaining = instance.remaining()
     limit = callee_gas_limit(gas, remaining)
-    execution.nested += 1
     try:
-        if execution.hook is not None:
-            _ask_hook(execution, callee, function, argument)
+        execution.ask_hook(callee, function, argument)
         data, called = execution.call(callee, function, argument, limit)
     except (errors.ContractDoesNotExist, CallTooDeep, HookRefused) as error:
         return _error_code(frame, error)
@@ -128,16 +125,17 @@ def feed(execution: Execution, length: int) -> None:
 def caller(execution: Execution) -> int:
     """1, and the calling contract's id in the argument buffer; 0 at the top."""
     frame = _running(execution)
-    if frame.parent is None:
+    nearest = next(execution.callers(), None)
+    if nearest is None:
         return 0
-    _answer(frame, frame.parent.contract.id)
+    _answer(frame, nearest)
     return 1
 
 
 def callstack(execution: Execution) -> int:
     """How many calls are below this one; their contracts' ids, nearest first, are in the argument buffer."""
     frame = _running(execution)
-    ids = [below.contract.id for below in execution.callers()]
+    ids = list(execution.callers())
     if ids:
         _answer(frame, b"".join(ids))
     return len(ids)
@@ -182,10 +180,6 @@ def panic(execution: Execution, length: int) -> None:
 def hdebug(execution: Execution, length: int) -> None:
     """Leaves a message for whoever debugs the contract; kept even if the call fails."""
     execution.debug_messages.append(_message(_running(execution), length, "debug message"))
-
-
-class HookRefused(errors.Panic):
-    """The session's call hook refuses a call; its caller sees a panic of the callee, at no cost."""
 
 
 def _running(execution: Execution) -> Frame:
@@ -266,16 +260,6 @@ def _transient(execution: Execution, frame: Frame, query: TransientQuery, argume
     _charge(frame, set_price(argument))
     storage.set(frame.contract.id, argument)
     return b""
-
-
-def _ask_hook(execution: Execution, callee: ContractId, function: str, argument: bytes) -> None:
-    assert execution.hook is not None
-    stack = (_running(execution).contract.id, *(below.contract.id for below in execution.callers()))
-    refusal = execution.hook(callee, function, argument, stack)
-    if refusal is not None:
-        # The host's decision is an input of the call: where a "price" is, it says which nested call was refused.
-        execution.answers.append(QueryAnswer(CALL_HOOK, execution.nested, QueryFailure("Panic", refusal)))
-        raise HookRefused(refusal)
 
 
 def _error_code(frame: Frame, error: errors.CallFailed) -> int:

@@ -121,8 +121,12 @@ class Session:
         *,
         gas_limit: int = DEFAULT_GAS_LIMIT,
         time_limit: float | None = None,
+        caller: ContractId | None = None,
     ) -> Receipt[bytes]:
-        """As `call`, with bytes in and bytes out, whatever interface the contract carries."""
+        """As `call`, with bytes in and bytes out, whatever interface the contract carries.
+
+        `caller` is a deployed contract that the called one sees as its caller, though it does not run.
+        """
         target = contract if type(contract) is ContractId else ContractId(contract)
         running = self._running
         if not running.acquire(blocking=False):
@@ -130,7 +134,7 @@ class Session:
         try:
             if self._over is not None:
                 raise errors.SessionClosed(self._over)
-            return self._calls.call(target, function, argument, gas_limit, time_limit)
+            return self._calls.call(target, function, argument, gas_limit, time_limit, caller=caller)
         finally:
             running.release()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from piecrust import (
     VM,
+    ContractDoesNotExist,
     ContractId,
     InvalidHostQuery,
     MissingFeed,
@@ -202,6 +203,25 @@ def test_the_call_hook_sees_and_refuses_nested_calls(vm: VM) -> None:
     assert session.steps[-1].answers[0].answer == QueryFailure("Panic", "not allowed")
     assert session.set_call_hook(None) is hook
     assert b"not allowed" not in session.call_raw(A, "run", program.bytes()).data
+
+
+def test_a_call_can_be_made_in_the_name_of_a_contract(vm: VM) -> None:
+    session = opened(vm)
+    seen: list[tuple[object, ...]] = []
+    session.set_call_hook(lambda *asked: seen.append(asked))
+    inner = Program().caller().callstack()
+    receipt = session.call_raw(A, "run", inner.append(Program().call(A, 0, inner)).bytes(), caller=B)
+    assert receipt.data.startswith((1).to_bytes(4, "little") + B + (1).to_bytes(4, "little") + B)
+    assert receipt.data.endswith((2).to_bytes(4, "little") + A + B)
+    assert [element.contract for element in receipt.call_tree] == [A, A]
+    assert [stack for *_, stack in seen] == [(B,), (A, B)]
+    assert session.call_raw(A, "run", Program().caller().bytes()).data == bytes(4)
+    with pytest.raises(ContractDoesNotExist) as caught:
+        session.call_raw(A, "run", caller=ContractId(bytes(32)))
+    assert caught.value.contract == bytes(32)
+    session.set_call_hook(lambda *asked: "not you")
+    with pytest.raises(Panic, match="not you"):
+        session.call_raw(A, "run", caller=B)
 
 
 def test_debug_messages_are_kept_even_if_the_call_fails(vm: VM) -> None:
