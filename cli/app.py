@@ -119,7 +119,7 @@ def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
         import traceback
 
         traceback.print_exception(error)
-    problem = problem_of(error)
+    problem = problem_of(error, current.labels)
     # An error of parsing comes before `--json` is seen as an option.
     if current.json or "--json" in words:
         entry = ErrorEntry(problem.code, problem.message)

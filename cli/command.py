@@ -48,6 +48,7 @@ class Settings:
     directory: Path | None = None
     command: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    labels: dict[bytes, str] = field(default_factory=dict)  # names of contracts, once a store was opened
 
     @property
     def style(self) -> Style:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from piecrust.vm import abi
 from piecrust.vm.rewrite.decode import decode
 from piecrust.vm.rewrite.module import ExternKind
 
@@ -20,6 +21,10 @@ def exported_functions(wasm: bytes) -> list[str]:
 
 
 def interface_of(wasm: bytes) -> Abi | None:
-    """The interface that a contract carries, None if it carries none."""
-    del wasm
-    return None
+    """The interface that a contract carries, its symbols found; None if it carries none.
+
+    Raises:
+        InvalidAbi: it carries one that makes no sense, or that is another contract's.
+    """
+    found = abi.extract(wasm)
+    return None if found is None else abi.resolve(wasm, found)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from piecrust.cli.exit_codes import ExitCode
-from piecrust.objects.errors import PiecrustError
+from piecrust.cli.render import count
+from piecrust.objects.errors import AmbiguousRevision, CommitInUse, PiecrustError
 
 if TYPE_CHECKING:
     from piecrust.vm.errors import CallFailed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # Typer exports only this one of the errors of its parser; the base of all of them is its parent.
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 CAUSES_MAX = 8
+CANDIDATES_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "UnsupportedFormat": ExitCode.CORRUPT,
     "StoreError": ExitCode.CONFLICT,
     "Conflict": ExitCode.CONFLICT,
-    "CommitInUse": ExitCode.CONFLICT,
-    "CommitPinned": ExitCode.CONFLICT,
+    "Refused": ExitCode.CONFLICT,
     "ContractPositionCollision": ExitCode.CONFLICT,
     "InvalidRefName": ExitCode.USAGE,
     "InvalidRevision": ExitCode.USAGE,
@@ -135,11 +136,19 @@ EXIT_CODES: dict[str, ExitCode] = {
     "DecodeError": ExitCode.ABI,
     "SessionError": ExitCode.CONFLICT,
     "EngineError": ExitCode.CONFLICT,
+    "NothingToUndo": ExitCode.NOT_FOUND,
+    "NothingToRedo": ExitCode.NOT_FOUND,
+    "NoBisection": ExitCode.NOT_FOUND,
+    "NothingCommitted": ExitCode.NOT_FOUND,
+    "HistoryError": ExitCode.CONFLICT,
 }
 
 
-def problem_of(error: Exception) -> Problem:
-    """What to tell about `error`; anything that is not foreseen is a bug of this program (exit code 70)."""
+def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None) -> Problem:
+    """What to tell about `error`; anything that is not foreseen is a bug of this program (exit code 70).
+
+    `labels` are names of contracts, by their ids.
+    """
     code = snake_case(type(error).__name__)
     match error:
         case CommandError():
@@ -147,7 +156,8 @@ def problem_of(error: Exception) -> Problem:
         case PiecrustError():
             exit_code = next((EXIT_CODES[c.__name__] for c in type(error).__mro__ if c.__name__ in EXIT_CODES), None)
             if exit_code is not None:
-                message, details = _told(error)
+                message, details = _told(error, labels or {})
+                details += getattr(error, "__notes__", [])
                 return Problem(exit_code, code, message, details, _causes(error), _hints(error), data=_data(error))
         case OSError():
             return Problem(ExitCode.CONFLICT, "io_error", str(error), causes=_causes(error))
@@ -194,17 +204,23 @@ def _causes(error: BaseException) -> list[str]:
     return causes
 
 
-def _told(error: PiecrustError) -> tuple[str, list[str]]:
+def _told(error: PiecrustError, labels: Mapping[bytes, str]) -> tuple[str, list[str]]:
     """Message and details of an error of the library."""
     from piecrust.vm.errors import CallFailed
 
-    if isinstance(error, CallFailed):
-        return _call_failed(error)
-    candidates = getattr(error, "candidates", ())
-    return str(error), [candidate.hex() for candidate in candidates]
+    match error:
+        case CallFailed():
+            return _call_failed(error, labels)
+        case AmbiguousRevision():
+            found = [candidate.hex() for candidate in error.candidates]
+            return f"{error.revision!r} could be any of {len(found)} commits", found[:CANDIDATES_MAX]
+        case CommitInUse():
+            return f"commit {error.commit.hex()[:12]} is in use", [f"by {ref}" for ref in error.refs]
+        case _:
+            return str(error), []
 
 
-def _call_failed(error: CallFailed) -> tuple[str, list[str]]:
+def _call_failed(error: CallFailed, labels: Mapping[bytes, str]) -> tuple[str, list[str]]:
     """A failed call: what the contract said, the frames that were running, the gas."""
     from piecrust.vm.errors import ContractTrap, OutOfGas, Panic
 
@@ -219,12 +235,10 @@ def _call_failed(error: CallFailed) -> tuple[str, list[str]]:
             message = str(error)
     details = []
     for depth, frame in enumerate(error.frames):
-        spent = f"{frame.gas_spent:,} of " if frame.gas_spent is not None else ""
-        details.append(
-            f"{'  ' * depth}in {frame.contract.hex()[:12]}.{frame.function}  (gas {spent}{frame.gas_limit:,})"
-        )
+        name = labels.get(frame.contract, frame.contract.hex()[:12])
+        details.append(f"{'  ' * depth}in {name}.{frame.function}  gas {frame.gas_spent:,} of {frame.gas_limit:,}")
     if error.events:
-        details.append(f"{len(error.events)} events were emitted, and reverted")
+        details.append(f"{count(len(error.events), 'event')} reverted")
     return message, details
 
 
@@ -241,13 +255,13 @@ def _data(error: PiecrustError) -> dict[str, Any] | None:
                     "contract": frame.contract,
                     "function": frame.function,
                     "gas_limit": str(frame.gas_limit),
-                    "gas_spent": None if frame.gas_spent is None else str(frame.gas_spent),
+                    "gas_spent": str(frame.gas_spent),
+                    "reason": frame.reason,
                 }
                 for frame in error.frames
             ],
         }
-    candidates = getattr(error, "candidates", None)
-    return {"candidates": list(candidates)} if candidates else None
+    return {"candidates": list(error.candidates)} if isinstance(error, AmbiguousRevision) else None
 
 
 def _hints(error: PiecrustError) -> list[str]:
@@ -281,5 +295,15 @@ def _hints(error: PiecrustError) -> list[str]:
             return ["piecrust branch   (who still uses it)"]
         case "InvalidFunction":
             return ["piecrust contracts --functions   (what can be called)"]
+        case "NoBisection":
+            return ["piecrust bisect start BAD GOOD"]
+        case "NothingCommitted":
+            return ["piecrust commit -m MESSAGE"]
+        case "NothingToUndo":
+            return ["piecrust op-log"]
+        case "NothingToRedo":
+            return ["piecrust undo   (comes before redo)"]
+        case "UncommittedChanges":
+            return ["piecrust commit -m MESSAGE", "piecrust checkout HEAD --discard"]
         case _:
             return []

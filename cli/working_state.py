@@ -165,8 +165,11 @@ def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Worki
     """The store that the command line means, open for the time of a block; contracts can not run."""
     from piecrust.objects.store import Store
 
-    with Store.open(store_directory(settings(context)), read_only=read_only) as store:
-        yield WorkingState(store)
+    current = settings(context)
+    with Store.open(store_directory(current), read_only=read_only) as store:
+        at = WorkingState(store)
+        current.labels.update({contract: name for name, contract in at.aliases().items()})
+        yield at
 
 
 def open_vm(current: Settings, *, read_only: bool = False) -> VM:
@@ -198,8 +201,11 @@ def select_implementations(environment: Mapping[str, str]) -> None:
 @contextmanager
 def opened_vm(context: typer.Context, *, read_only: bool = False) -> Iterator[tuple[WorkingState, VM]]:
     """The store with a VM, in which contracts can run, for the time of a block."""
-    with open_vm(settings(context), read_only=read_only) as vm:
-        yield WorkingState(vm.store), vm
+    current = settings(context)
+    with open_vm(current, read_only=read_only) as vm:
+        at = WorkingState(vm.store)
+        current.labels.update({contract: name for name, contract in at.aliases().items()})
+        yield at, vm
 
 
 def only_one(given: Mapping[str, object]) -> None:

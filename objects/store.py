@@ -175,6 +175,11 @@ class Store:
         batch = self._own_batch()
         return self._reader.contains(kind, address) if batch is None else batch.contains(kind, address)
 
+    def stored_bytes(self, kind: Kind, address: bytes) -> int:
+        """How many bytes an object takes as it is encoded, without its share of a frame's head; 0 if it isn't there."""
+        location = self._reader.catalog.locate(kind, address)
+        return 0 if location is None else location.length
+
     def find(self, kind: Kind, prefix: str) -> list[Address]:
         """The addresses of a kind that begin with these hexadecimal digits, in order."""
         batch = self._own_batch()

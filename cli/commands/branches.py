@@ -101,8 +101,8 @@ def _go(
     leaving = Leaving.DISCARD if discard else Leaving.KEEP if keep else Leaving.REFUSE
     try:
         kept = at.workspace.move(target, operation, leaving=leaving, create=create)
-    except UncommittedChanges as error:
-        raise WorkingStateNotEmpty(uncommitted(at), command) from error
+    except UncommittedChanges:
+        raise WorkingStateNotEmpty(uncommitted(at), command) from None
     return _arrived(context, at, kept)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.contract_code import exported_functions
 from piecrust.cli.errors import UsageError
 from piecrust.cli.execution import (
     GasLimit,
@@ -25,11 +29,16 @@ from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, trace_lines, value_line
 from piecrust.cli.working_state import opened_vm
+from piecrust.objects import contract_map
+from piecrust.objects.kinds import Kind
+from piecrust.vm.errors import InvalidFunction
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style
     from piecrust.cli.working_state import WorkingState
+    from piecrust.objects.ids import ContractId
+    from piecrust.objects.state import State
     from piecrust.vm.receipt import Receipt
     from piecrust.vm.rkyv.types import RustType
     from piecrust.vm.vm import VM
@@ -72,7 +81,8 @@ def call(
         rust = result_type(interface, function, returns)
         options: dict[str, Any] = {"feed": fed} if feed else {}
         method = run.session.feeder_call if feed else run.session.call
-        with saving(run.session, logged("call", contract, function, *(arguments or ()))):
+        operation = logged("call", contract, function, *(arguments or ()))
+        with telling_functions(run.at, target, function), saving(run.session, operation):
             receipt = method(
                 target,
                 function,
@@ -171,9 +181,30 @@ class _Question:
         interface = at.interface(target, state)
         passed = values(self._words, parameter_types(interface, self._function))
         rust = result_type(interface, self._function, self._returns)
-        with self._vm.session(meta=self._metadata, **where) as session:
+        with (
+            telling_functions(at, target, self._function, state),
+            self._vm.session(meta=self._metadata, **where) as session,
+        ):
             receipt = session.query(target, self._function, *passed, returns=rust, **self._options)
         return receipt, rust, target
+
+
+@contextmanager
+def telling_functions(
+    at: WorkingState, contract: ContractId, function: str, state: State | None = None
+) -> Iterator[None]:
+    """Say what the contract exports if it has no such function."""
+    try:
+        yield
+    except InvalidFunction as error:
+        record = contract_map.lookup(at.store, (state or at.current()).map_root, contract)
+        if error.name == function and record is not None:
+            exported = exported_functions(at.store.load(Kind.BYTECODE, record.bytecode))
+            error.add_note(f"{at.label(contract)} exports {', '.join(exported) or 'nothing'}")
+            near = get_close_matches(function, exported)
+            if near:
+                error.add_note(f"did you mean {near[0]}?")
+        raise
 
 
 def receipt_lines(

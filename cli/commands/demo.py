@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.changes import byte_runs, changed_contracts
+from piecrust.cli.changes import changed_contracts
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.errors import CommandError, UsageError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
 from piecrust.cli.working_state import STORE_DIRECTORY, WorkingState, alias_value, select_implementations
+from piecrust.objects.diff import diff_bytes
 from piecrust.objects.ids import StateRoot
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import ALIASES, BRANCHES, Symbolic
@@ -138,7 +139,7 @@ class _Demo:
         for change in changed_contracts(at.store, at.state(second), at.state(third)):
             self._say(None, f"{at.label(change.id)} differs in {count(len(change.pages), 'page')}:")
             for page in change.pages:
-                for run in byte_runs(at.store, page):
+                for run in diff_bytes(at.store, page):
                     old, new = self._style.removed(run.old.hex()), self._style.added(run.new.hex())
                     self._say(None, f"  byte {run.offset:#x} of its memory: {old} -> {new}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.changes import ChangedContract, byte_runs, changed_contracts, load_page
+from piecrust.cli.changes import ChangedContract, changed_contracts, load_page
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.errors import FileProblem, UsageError
@@ -16,15 +16,14 @@ from piecrust.cli.heat_map import svg_map, terminal_map
 from piecrust.cli.render import count, hex_dump
 from piecrust.cli.value_differences import WORKING, ValueDifference, value_differences
 from piecrust.cli.working_state import opened
-from piecrust.objects.ids import ContractId
-from piecrust.objects.page import PAGE_BYTES
+from piecrust.objects.diff import diff_bytes
+from piecrust.objects.page import PAGE_BYTES, RANGE_BYTES
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style
     from piecrust.cli.working_state import WorkingState
     from piecrust.objects.state import State
 
-RANGE_BYTES = 4096
 RANGES = PAGE_BYTES // RANGE_BYTES
 RUNS_MAX = 200  # shown per page
 
@@ -112,7 +111,7 @@ def _change_data(
         item: dict[str, Any] = {"index": page.index, "old": page.old, "new": page.new}
         if show_bytes:
             item["runs"] = [
-                {"offset": u64(run.offset), "old": run.old, "new": run.new} for run in byte_runs(at.store, page)
+                {"offset": u64(run.offset), "old": run.old, "new": run.new} for run in diff_bytes(at.store, page)
             ]
         pages.append(item)
     return {
@@ -142,7 +141,7 @@ def _change_lines(
         kind = "new" if page.old is None else "gone" if page.new is None else "changed"
         lines.append(f"  page {page.index} {kind}")
         if show_bytes:
-            runs = byte_runs(at.store, page)
+            runs = list(diff_bytes(at.store, page))
             for run in runs[:RUNS_MAX]:
                 lines += [style.removed(f"  - {line}") for line in hex_dump(run.old, run.offset)]
                 lines += [style.added(f"  + {line}") for line in hex_dump(run.new, run.offset)]
@@ -174,7 +173,7 @@ def _write_svg(at: WorkingState, changes: Sequence[ChangedContract], path: str) 
             f"a drawing shows one contract, {len(changes)} changed", hints=["--contract CONTRACT   (choose one)"]
         )
     change = changes[0]
-    title = f"{at.label(ContractId(change.id))}: {count(len(change.pages), 'changed page')}"
+    title = f"{at.label(change.id)}: {count(len(change.pages), 'changed page')}"
     drawing = svg_map(title, _weights(at, change), pages=_page_count(change), scale=RANGES)
     try:
         Path(path).write_text(drawing)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.commands.branches import uncommitted
 from piecrust.cli.errors import CommandError, UsageError, WorkingStateNotEmpty
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
@@ -68,9 +69,9 @@ def merge(
                 at.store, other, choices=choices, message=message, fast_forward=not no_ff, scratch_of=at.scratch_of
             )
         except MergeConflict as error:
-            raise _conflicts(at, revision, error) from error
-        except UncommittedChanges as error:
-            raise WorkingStateNotEmpty("changes", "checkout HEAD") from error
+            raise _conflicts(at, revision, error) from None
+        except UncommittedChanges:
+            raise WorkingStateNotEmpty(uncommitted(at), "checkout HEAD") from None
         taken = [at.label(contract) for contract in result.taken]
         root = at.state(result.commit).state_root
     if result.fast_forward:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.commands.branches import uncommitted
 from piecrust.cli.errors import WorkingStateNotEmpty
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
@@ -37,8 +38,8 @@ def restore(
         before = at.head.commit
         try:
             made = restore_into_head(at.store, source, contracts, message=message)
-        except UncommittedChanges as error:
-            raise WorkingStateNotEmpty("changes", "checkout HEAD") from error
+        except UncommittedChanges:
+            raise WorkingStateNotEmpty(uncommitted(at), "checkout HEAD") from None
         root = at.state(made).state_root
     what = count(len(contracts), "contract") if contracts else "the whole state"
     lines = [f"Restored {what} as {style.commit(made.short())}", f"state root {style.root(root.hex())}"]
