@@ -47,8 +47,10 @@ def register(name: str, query: HostQuery | Execute) -> RegisteredQuery:
     """What to keep of a query that a user registers.
 
     Raises:
-        InvalidHostQuery: It is neither a callable nor has `price` and `execute`.
+        InvalidHostQuery: It is neither a callable nor has `price` and `execute`, or its name begins with a NUL.
     """
+    if name.startswith("\0"):
+        raise InvalidHostQuery(name, "transcripts use such names for other things")
     if isinstance(query, HostQuery):
         return RegisteredQuery(query.price, query.execute)
     if callable(query):
