@@ -67,7 +67,6 @@ class ContractInterface:
     """What the VM needs to know of a contract. Offsets and lengths are bytes."""
 
     is64: bool
-    memory_export: str
     initial_length: int
     argument_offset: int
     functions: frozenset[str]
@@ -97,7 +96,7 @@ def accept(wasm: bytes, validate: Callable[[bytes], None]) -> tuple[Module, Cont
 
 def inspect(module: Module) -> ContractInterface:
     """The interface of a valid module; raises `ContractRefused` if it is no contract."""
-    memory_export, memory = _exported_memory(module)
+    memory = _exported_memory(module)
     functions = _exported_functions(module)
     _check_imports(module, HOST_FUNCTIONS[memory.is64])
     _check_segments(module, memory)
@@ -105,7 +104,6 @@ def inspect(module: Module) -> ContractInterface:
         raise InvalidModule("a start function would run without gas")
     return ContractInterface(
         is64=memory.is64,
-        memory_export=memory_export,
         initial_length=memory.minimum * PAGE_BYTES,
         argument_offset=_argument_offset(module, memory),
         functions=functions,
@@ -113,16 +111,15 @@ def inspect(module: Module) -> ContractInterface:
     )
 
 
-def _exported_memory(module: Module) -> tuple[str, MemoryType]:
-    exported = [export for export in module.exports if export.kind is ExternKind.MEMORY]
-    if len(exported) != 1:
-        raise InvalidMemory(f"module has {len(exported)} memories, but only one is allowed")
-    if len(module.memories) != 1:
-        raise InvalidMemory(f"module has {len(module.memories)} memories, but only one is allowed")
+def _exported_memory(module: Module) -> MemoryType:
+    exported = sum(export.kind is ExternKind.MEMORY for export in module.exports)
+    for count in (exported, len(module.memories)):
+        if count != 1:
+            raise InvalidMemory(f"module has {count} memories, but only one is allowed")
     memory = module.memories[0]
     if memory.minimum * PAGE_BYTES > (ADDRESSES_64 if memory.is64 else ADDRESSES_32):
         raise InvalidMemory(f"memory begins with {memory.minimum} pages, more than can be addressed")
-    return exported[0].name, memory
+    return memory
 
 
 def _exported_functions(module: Module) -> frozenset[str]:

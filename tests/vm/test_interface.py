@@ -80,7 +80,6 @@ def test_what_the_vm_needs_to_know_is_found() -> None:
     )
     assert found == ContractInterface(
         is64=True,
-        memory_export="heap",
         initial_length=3 * 65536,
         argument_offset=65536,
         functions=frozenset({"f", "init"}),

@@ -15,7 +15,7 @@ from piecrust.vm.rewrite import decode as sections
 from piecrust.vm.rewrite.decode import decode
 from piecrust.vm.rewrite.leb128 import encode_unsigned, read_u32
 from piecrust.vm.rewrite.metering import meter
-from piecrust.vm.rewrite.module import Export, ExternKind, Global, Import, MemoryType, Module, ValueType
+from piecrust.vm.rewrite.module import Export, ExternKind, Global, MemoryType, Module, ValueType
 from piecrust.vm.rewrite.segments import active_writes, empty_active
 from piecrust.vm.rewrite.tracking import WriteMarks
 
@@ -43,8 +43,8 @@ class Reset:
 class Rewritten:
     """A rewritten module, and what the host must know of it.
 
-    `imports` and `exports` are the contract's own. `gas_export` names a mutable i64 global: minus the gas that remains.
-    `dirty_map_export` names the memory of write marks (see `tracking`), `dirty_map_pages` is its fixed size.
+    `segments` are bytes that the host writes at deployment, with their offsets, in order. `gas_export` names a mutable
+    i64 global: minus the gas that remains. `dirty_map_export` names the memory of write marks (see `tracking`).
 
     `reusable` promises that an instance is as good as a fresh one once the `resets` were applied (and the gas set): the
     contract cannot change tables or drop segments, and has few mutable globals. It says nothing of memory, which the
@@ -52,14 +52,9 @@ class Rewritten:
     """
 
     wasm: bytes
-    imports: tuple[Import, ...]
-    exports: tuple[Export, ...]
-    memory: MemoryType | None
-    globals: tuple[Global, ...]
     segments: tuple[tuple[int, bytes], ...]
     gas_export: str
     dirty_map_export: str | None
-    dirty_map_pages: int
     reusable: bool
     resets: tuple[Reset, ...]
 
@@ -100,14 +95,9 @@ def rewrite(contract: bytes | Module, *, track_writes: bool) -> Rewritten:
         bodies[sections.DATA] = empty_active(module.segments, is64=memory is not None and memory.is64)
     return Rewritten(
         wasm=_assemble(bodies),
-        imports=module.imports,
-        exports=module.exports,
-        memory=memory,
-        globals=module.globals,
         segments=active_writes(module.segments),
         gas_export=gas_export,
         dirty_map_export=dirty_map_export,
-        dirty_map_pages=marks.pages if marks else 0,
         reusable=resets is not None,
         resets=resets or (),
     )

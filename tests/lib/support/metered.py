@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import wasmtime
 from piecrust.vm.rewrite import Rewritten, rewrite
+from piecrust.vm.rewrite.decode import decode
 from piecrust.vm.rewrite.module import ExternKind
 
 PAGE_BYTES, RANGE_BYTES, ARGUMENT_BYTES = 65_536, 4096, 65_536
@@ -91,18 +92,16 @@ class Contract:
     """A contract, rewritten both ways and compiled."""
 
     def __init__(self, wasm: bytes) -> None:
-        self.marked = rewrite(wasm, track_writes=True)
-        self.plain = rewrite(wasm, track_writes=False)
-        assert self.marked.memory is not None
-        self.is64 = self.marked.memory.is64
-        self._modules = [(facts, compiled(facts)) for facts in (self.marked, self.plain)]
+        module = decode(wasm)
+        rewritten = [rewrite(module, track_writes=track_writes) for track_writes in (True, False)]
+        self._modules = [(facts, compiled(facts)) for facts in rewritten]
         self.argument = next(
-            int.from_bytes(self.marked.globals[export.index].initial.bits or b"", "little")
-            for export in self.marked.exports
+            int.from_bytes(module.globals[export.index].initial.bits or b"", "little")
+            for export in module.exports
             if export.name == "A" and export.kind is ExternKind.GLOBAL
         )
-        self.state = State(self.marked.memory.minimum)
-        for offset, data in self.marked.segments:
+        self.state = State(module.memories[0].minimum)
+        for offset, data in rewritten[0].segments:
             if data:
                 self.state.write(offset, data)
 
@@ -155,14 +154,15 @@ class Run:
         self.limit = gas
         self.store = wasmtime.Store(ENGINE)
         host = {"spent": lambda: self.limit - self.remaining(), "limit": lambda: self.limit}
-        imports = []
-        for entry in facts.imports:
-            kind = wasmtime.FuncType([], [wasmtime.ValType.i64()])
-            imports.append(wasmtime.Func(self.store, kind, host[entry.name]))
+        kind = wasmtime.FuncType([], [wasmtime.ValType.i64()])
+        imports = [wasmtime.Func(self.store, kind, host[entry.name]) for entry in module.imports]
         self.exports = wasmtime.Instance(self.store, module, imports).exports(self.store)
-        memory = next(export.name for export in facts.exports if export.kind is ExternKind.MEMORY)
-        self.memory: wasmtime.Memory = self.exports[memory]
         self.gas: wasmtime.Global = self.exports[facts.gas_export]
+        self.memory: wasmtime.Memory = next(
+            self.exports[export.name]
+            for export in module.exports
+            if isinstance(export.type, wasmtime.MemoryType) and export.name != facts.dirty_map_export
+        )
         growth = state.pages - self.memory.size(self.store)
         if growth:
             self.memory.grow(self.store, growth)
