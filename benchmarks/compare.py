@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import Row, Stopwatch, Syncs, bytes_in, quiet, repeat, table
+from measure import Row, Stopwatch, Traffic, bytes_in, quiet, repeat, table
 from piecrust import VM
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.vm.session import Session
 from reference import SCRATCH, Original, Program
 from subjects import (
+    ALL,
     CONTRACTS,
     COUNTER,
     GAS,
@@ -61,7 +62,7 @@ class Bench:
 
     def ours(self, name: str) -> VM:
         """A VM on a directory of this run."""
-        return VM(self.folder / name)
+        return VM(self.folder / name, cache_directory=self.folder / "code")
 
     def call_rows(self) -> Iterator[Row]:
         """Calls in a session that has called before."""
@@ -76,13 +77,13 @@ class Bench:
             queries.query("identity", bytes(8))
             events.emit("topic", bytes(8))
 
-        with VM.ephemeral() as vm:
+        with VM.ephemeral(cache_directory=self.folder / "code") as vm:
             vm.register_host_query("identity", lambda argument: argument)
             with vm.session() as session:
-                deploy(session)
+                deploy(session, ALL)
                 self.original.ask("vm")
                 self.original.ask("session")
-                deploy_original(self.original)
+                deploy_original(self.original, ALL)
                 yield self.call_row(session, "call: counter.read_value", COUNTER, "read_value", b"", 0.5)
                 yield self.call_row(session, "call: counter.increment", COUNTER, "increment", b"", 0.5)
                 for name, program, target in (
@@ -117,16 +118,14 @@ class Bench:
         with self.ours("commits") as vm:
             base = first_commit(vm)
             base, _ = commit_chain(vm, base, 20)
-            before = bytes_in(self.folder / "commits")
-            with quiet(), Syncs() as syncs:
+            with quiet(), Traffic() as traffic:
                 base, watch = commit_chain(vm, base, times)
-            ours_bytes = (bytes_in(self.folder / "commits") - before) / times
 
         directory = self.folder / "original"
         fields = {"contract": COUNTER.hex(), "fn": "increment", "arg": "", "gas": GAS}
         self.original.ask("vm", dir=str(directory))
         self.original.ask("session")
-        deploy_original(self.original)
+        deploy_original(self.original, (COUNTER,))
         root = self.original.ask("commit")["root"]
         root = self.original.ask("bench_commits", base=root, times=20, **fields)["root"]
         before = bytes_in(directory)
@@ -141,8 +140,8 @@ class Bench:
         yield Row("commit, durable", "us", watch["commit"].p50, commit)
         yield Row("session + call + durable commit", "us", whole.p50, session + call + commit, 0.9, 700)
         yield Row("the same, p99 / p50", "", whole.p99 / whole.p50, limit=3)
-        yield Row("syncs per commit", "", syncs.count / times, limit=1)
-        yield Row("bytes per commit", "bytes", ours_bytes, rival_bytes, limit=1200)
+        yield Row("syncs per commit", "", traffic.syncs / times, limit=1)
+        yield Row("bytes per commit", "bytes", traffic.bytes_written / times, rival_bytes, limit=1200)
 
     def batch_row(self) -> Row:
         """Commits that share one sync."""
@@ -169,7 +168,7 @@ class Bench:
         directory = str(self.folder / "reopened-original")
         self.original.ask("vm", dir=directory)
         self.original.ask("session")
-        deploy_original(self.original)
+        deploy_original(self.original, (COUNTER,))
         root = self.original.ask("commit")["root"]
         fields = {"contract": COUNTER.hex(), "fn": "increment", "arg": "", "gas": GAS}
         self.original.ask("bench_commits", base=root, times=times, **fields)
@@ -179,7 +178,7 @@ class Bench:
 
     def deploy_rows(self) -> Iterator[Row]:
         """Deployments of bytecode that was never seen; the original has no compiled form of it either."""
-        for name in ("counter", "token", "large"):
+        for name in ("box", "token", "large"):
             wasm = (CONTRACTS / f"{name}.wasm").read_bytes()
             empty = tempfile.mkdtemp(dir=self.folder)
             with VM.ephemeral(cache_directory=empty) as vm, vm.session() as session:
@@ -236,7 +235,7 @@ class Bench:
 
 def first_commit(vm: VM) -> CommitId:
     with vm.session() as session:
-        deploy(session)
+        deploy(session, (COUNTER,))
         return session.commit()
 
 

@@ -1,4 +1,4 @@
-"""Measuring: latencies, syncs, the bytes of a directory, and rows that compare two sides."""
+"""Measuring: latencies, what is asked of the disk, the bytes of a directory, and rows that compare two sides."""
 
 from __future__ import annotations
 
@@ -133,30 +133,33 @@ def quiet() -> Iterator[None]:
         gc.enable()
 
 
-class Syncs:
-    """Counts how often this process asks the disk to make something durable."""
-
-    CALLS = ("fsync", "fdatasync")
+class Traffic:
+    """Counts what this process asks of the disk: the bytes that it writes, and how often it makes them durable."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.syncs = 0
+        self.bytes_written = 0
 
     def __enter__(self) -> Self:
-        self._real = {name: getattr(os, name) for name in self.CALLS}
-        for name, real in self._real.items():
-            setattr(os, name, self._counting(real))
+        self._fsync, self._fdatasync, self._pwrite = os.fsync, os.fdatasync, os.pwrite
+        os.fsync, os.fdatasync, os.pwrite = self._counted_fsync, self._counted_fdatasync, self._counted_pwrite
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, real in self._real.items():
-            setattr(os, name, real)
+        os.fsync, os.fdatasync, os.pwrite = self._fsync, self._fdatasync, self._pwrite
 
-    def _counting(self, real: Callable[[int], None]) -> Callable[[int], None]:
-        def counted(descriptor: int) -> None:
-            self.count += 1
-            real(descriptor)
+    def _counted_fsync(self, descriptor: int) -> None:
+        self.syncs += 1
+        self._fsync(descriptor)
 
-        return counted
+    def _counted_fdatasync(self, descriptor: int) -> None:
+        self.syncs += 1
+        self._fdatasync(descriptor)
+
+    def _counted_pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        written = self._pwrite(descriptor, data, offset)
+        self.bytes_written += written
+        return written
 
 
 def bytes_in(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from piecrust.objects.ids import ContractId
 from piecrust.vm.session import Session
@@ -12,20 +13,23 @@ CONTRACTS = REFERENCE.parent / "contracts" / "bin"
 OWNER = bytes(32)
 GAS = 10**10
 COUNTER, SCRIPT, OTHER, PAGES = (ContractId(bytes(31) + bytes([number])) for number in (1, 2, 3, 4))
+NAMES = {COUNTER: "counter", SCRIPT: "script", OTHER: "script"}
+ALL = tuple(NAMES)
 
 
 def words(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}I", *values)
 
 
-def deploy(session: Session) -> None:
-    for contract, name in ((COUNTER, "counter"), (SCRIPT, "script"), (OTHER, "script")):
-        session.deploy(CONTRACTS / f"{name}.wasm", OWNER, contract_id=contract)
+def deploy(session: Session, contracts: Iterable[ContractId]) -> None:
+    for contract in contracts:
+        session.deploy(CONTRACTS / f"{NAMES[contract]}.wasm", OWNER, contract_id=contract)
 
 
-def deploy_original(original: Original) -> None:
-    for contract, name in ((COUNTER, "counter"), (SCRIPT, "script"), (OTHER, "script")):
-        original.ask("deploy", wasm=str(CONTRACTS / f"{name}.wasm"), owner=OWNER.hex(), id=contract.hex())
+def deploy_original(original: Original, contracts: Iterable[ContractId]) -> None:
+    for contract in contracts:
+        path = str(CONTRACTS / f"{NAMES[contract]}.wasm")
+        original.ask("deploy", wasm=path, owner=OWNER.hex(), id=contract.hex())
 
 
 def deploy_pages(session: Session, pages: int) -> None:

@@ -53,13 +53,15 @@ def test_percentiles_are_measured_values() -> None:
     assert (latencies.p50, latencies.p99) == (51.0, 100.0)
 
 
-def test_syncs_are_counted_while_they_are_watched(tmp_path: Path) -> None:
+def test_writes_and_syncs_are_counted_while_they_are_watched(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
-        with measure.Syncs() as syncs:
+        with measure.Traffic() as traffic:
+            os.pwrite(file.fileno(), bytes(7), 0)
             os.fdatasync(file.fileno())
             os.fsync(file.fileno())
+        os.pwrite(file.fileno(), bytes(7), 7)
         os.fsync(file.fileno())
-    assert syncs.count == 2
+    assert (traffic.syncs, traffic.bytes_written) == (2, 7)
 
 
 def test_the_bytes_of_a_folder_are_those_of_all_its_files(tmp_path: Path) -> None:
