@@ -172,12 +172,14 @@ bytes96 = Annotated[bytes, Length(96)]
 """`[u8; 96]`"""
 
 
-def rust_type(annotation: Any) -> RustType:
+def rust_type(annotation: Any, names: Mapping[str, Any] | None = None) -> RustType:
     """The Rust type that an annotation, a class, a string in Rust notation or a `RustType` stands for.
 
-    Raises `InvalidType`. The fields of structs and enums are looked at when they are first needed.
+    `names` are the structs and enums that the notation may name: classes, or whatever is a type. Raises `InvalidType`.
+    The fields of structs and enums are looked at when they are first needed.
     """
-    return _Reader({}, parse).read(annotation)
+    named = {name: rust_type(written) for name, written in (names or {}).items()}
+    return _Reader({}, lambda text: parse(text, named)).read(annotation)
 
 
 @dataclass(frozen=True, slots=True)

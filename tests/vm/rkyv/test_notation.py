@@ -75,6 +75,12 @@ def test_other_text_is_refused(text: str, position: int, message: str) -> None:
     assert refused.value.position == position
 
 
+def test_names_are_given_by_the_caller() -> None:
+    assert rust_type("Vec<Account>", {"Account": Account}) == rust_type(list[Account])
+    with pytest.raises(InvalidType, match="unknown type"):
+        codec("Vec<Account>")
+
+
 def test_hostile_text_is_bounded() -> None:
     for text in ["(" * 5000, "Vec<" * 70 + "u8" + ">" * 70, "[" * 100, "u8" + " " * 10_000]:
         with pytest.raises(InvalidType):
