@@ -25,7 +25,9 @@ Grouped by what a handler would do about them; `piecrust.vm.errors` adds its own
     │   └── CommitPinned                the commit is finalized
     ├── InvalidRevision               not in the grammar of revisions
     ├── InvalidRefName                not a name for a branch or a tag
-    └── ContractPositionCollision     two contract ids share one position
+    ├── ContractPositionCollision     two contract ids share one position
+    ├── InvalidProof                  a proof doesn't hold: believe nothing of it
+    └── NotProvable                   what a proof was asked for isn't so
 
 Fields say what happened; the text is made of them.
 """
@@ -221,6 +223,22 @@ class ContractPositionCollision(PiecrustError):
     def __init__(self, existing: bytes, contract: bytes) -> None:
         super().__init__(f"contract {contract.hex()} has the position of {existing.hex()}")
         self.existing, self.contract = existing, contract
+
+
+class InvalidProof(PiecrustError):
+    """A proof doesn't prove what it claims, or isn't about the commit or state that was asked about."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"invalid proof: {reason}")
+        self.reason = reason
+
+
+class NotProvable(PiecrustError):
+    """What should be proven isn't so in this state."""
+
+    def __init__(self, claim: str, reason: str) -> None:
+        super().__init__(f"not provable: {claim}: {reason}")
+        self.claim, self.reason = claim, reason
 
 
 def _restored(cls: type[PiecrustError], args: tuple[object, ...], fields: dict[str, object]) -> PiecrustError:

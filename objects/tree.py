@@ -50,7 +50,7 @@ def lookup(reader: ObjectReader, shape: Shape, root: bytes, position: int) -> by
         return None
     bits, height, address = BITS[shape.arity], shape.height, root
     while True:
-        node = _load(reader, shape, height, address)
+        node = load_node(reader, shape, height, address)
         height -= node.levels
         index = position >> height * bits
         if index >> 8 != node.stem:
@@ -79,7 +79,7 @@ def update(writer: ObjectWriter, shape: Shape, root: bytes, leaves: Mapping[int,
 def leaves(reader: ObjectReader, shape: Shape, root: bytes) -> Iterator[tuple[int, bytes]]:
     """Every present leaf as (position, hash), in order."""
     if root != ZERO:
-        yield from _leaves(reader, shape, shape.height, _load(reader, shape, shape.height, root), 0)
+        yield from _leaves(reader, shape, shape.height, load_node(reader, shape, shape.height, root), 0)
 
 
 def walk(reader: ObjectReader, shape: Shape, root: bytes, enter: Callable[[bytes], bool]) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def walk(reader: ObjectReader, shape: Shape, root: bytes, enter: Callable[[bytes
     while todo:
         height, address = todo.pop()
         if enter(address):
-            node = _load(reader, shape, height, address)
+            node = load_node(reader, shape, height, address)
             bottom = height - node.levels
             if bottom == 0:
                 yield from node.children.values()
@@ -100,45 +100,12 @@ def diff(reader: ObjectReader, shape: Shape, old: bytes, new: bytes) -> Iterator
     """The leaves that differ, as (position, old, new) in order; reads only where the trees do."""
     if old != new:
         height = shape.height
-        before = None if old == ZERO else _load(reader, shape, height, old)
-        after = None if new == ZERO else _load(reader, shape, height, new)
+        before = None if old == ZERO else load_node(reader, shape, height, old)
+        after = None if new == ZERO else load_node(reader, shape, height, new)
         yield from _diff(reader, shape, height, before, after, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The way from a position up to the root: what to hash its leaf with at each level.
-
-    `siblings[k]` are the `arity - 1` other children, in order, on the k-th level above the leaf. Where the leaf is
-    absent (None), so is everything below the lowest level that has a sibling.
-    """
-
-    position: int
-    leaf: bytes | None
-    siblings: tuple[tuple[bytes, ...], ...]
-
-
-def opening(reader: ObjectReader, shape: Shape, root: bytes, position: int) -> Opening:
-    """What proves the leaf at a position, or that there is none."""
-    bits, height = BITS[shape.arity], shape.height
-    levels: list[list[tuple[bytes, ...]]] = []  # from the root down, each from its bottom up
-    address, leaf, rest = root, None, position
-    nothing = (ZERO,) * (shape.arity - 1)
-    while address != ZERO:
-        node = _load(reader, shape, height, address)
-        height -= node.levels
-        levels.append(_siblings(node, rest >> height * bits))
-        child = node.children.get(rest >> height * bits & 255) if rest >> height * bits >> 8 == node.stem else None
-        if child is None or height == 0:
-            leaf = child
-            break
-        rest &= (1 << height * bits) - 1
-        address = child
-    below = [nothing] * (shape.height - sum(map(len, levels)))
-    return Opening(position, leaf, tuple(below + [s for level in reversed(levels) for s in level]))
-
-
-def _load(reader: ObjectReader, shape: Shape, height: int, address: bytes) -> Node:
+def load_node(reader: ObjectReader, shape: Shape, height: int, address: bytes) -> Node:
     """A node whose top is `height` levels above the leaves; refused if it isn't one of this shape."""
     node: Node = reader.load(Kind.NODE, address)
     rest = height - node.levels
@@ -151,7 +118,7 @@ def _update(
     writer: ObjectWriter, shape: Shape, height: int, address: bytes | None, changes: Mapping[int, bytes | None]
 ) -> bytes | None:
     """The hash of a subtree after changes at positions relative to it; None if it is without leaves."""
-    old = None if address is None else _load(writer, shape, height, address)
+    old = None if address is None else load_node(writer, shape, height, address)
     if old is None:
         changes = {position: leaf for position, leaf in changes.items() if leaf is not None}
         if not changes:
@@ -218,7 +185,7 @@ def _leaves(reader: ObjectReader, shape: Shape, height: int, node: Node, start: 
         if bottom == 0:
             yield position, child
         else:
-            yield from _leaves(reader, shape, bottom, _load(reader, shape, bottom, child), position)
+            yield from _leaves(reader, shape, bottom, load_node(reader, shape, bottom, child), position)
 
 
 def _diff(
@@ -260,30 +227,4 @@ def _hash(child: bytes | Node | None) -> bytes | None:
 
 
 def _node(reader: ObjectReader, shape: Shape, height: int, child: bytes | Node | None) -> Node | None:
-    return _load(reader, shape, height, child) if isinstance(child, bytes) else child
-
-
-def _siblings(node: Node, index: int) -> list[tuple[bytes, ...]]:
-    """The siblings on the way from a place at the bottom of a node to its top, from the bottom up.
-
-    Only those that exist: the list starts above the empty subtree that holds the place, if there is one.
-    """
-    arity, bits, span = node.arity, BITS[node.arity], min(SPAN[node.arity], node.levels)
-    found: list[tuple[bytes, ...]] = []
-    if index >> span * bits == node.stem:
-        at, below, offset = index & (1 << span * bits) - 1, node.children, 0
-        heap = (arity**span - 1) // (arity - 1)
-        for _ in range(span):
-            first = offset + at // arity * arity
-            found.append(tuple(below.get(first + i, ZERO) for i in range(arity) if i != at % arity))
-            at //= arity
-            heap = (heap - 1) // arity
-            below, offset = node.inner, heap
-        return found + [(ZERO,) * (arity - 1)] * (node.levels - span)
-    apart = index >> span * bits ^ node.stem
-    forks = (apart.bit_length() + bits - 1) // bits  # levels of the stem up to where both ways meet
-    mine, other = index >> (span + forks - 1) * bits & arity - 1, node.stem >> (forks - 1) * bits & arity - 1
-    hashes = node.stem_hashes()
-    found = [(ZERO,) * (arity - 1)] * (span + forks - 1)
-    found.append(tuple(hashes[forks - 1] if i == other else ZERO for i in range(arity) if i != mine))
-    return found + [(ZERO,) * (arity - 1)] * (node.levels - span - forks)
+    return load_node(reader, shape, height, child) if isinstance(child, bytes) else child

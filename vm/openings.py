@@ -11,8 +11,9 @@ from piecrust.objects.access import ObjectReader
 from piecrust.objects.ids import ContractId, StateRoot
 from piecrust.objects.kinds import Kind
 from piecrust.objects.page import page_hash
+from piecrust.objects.place import Opening, opening
 from piecrust.objects.state import State
-from piecrust.objects.tree import CONTRACTS, Opening
+from piecrust.objects.tree import CONTRACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ def open_pages(reader: ObjectReader, state: State, contract: ContractId) -> Iter
     if record is None:
         return
     shape = record.memory_kind.shape
-    place = tree.opening(reader, CONTRACTS, state.state_root, record.position)
+    place = opening(reader, CONTRACTS, state.state_root, record.position)
     for index, address in tree.leaves(reader, shape, record.pages_root):
         page: bytes = reader.load(Kind.PAGE, address)
-        yield index, page, PageOpening(tree.opening(reader, shape, record.pages_root, index), place)
+        yield index, page, PageOpening(opening(reader, shape, record.pages_root, index), place)
 
 
 def _climb(opening: Opening, leaf: bytes) -> bytes:

@@ -14,7 +14,8 @@ from piecrust.objects.errors import CorruptObject
 from piecrust.objects.ids import ZERO
 from piecrust.objects.kinds import Kind
 from piecrust.objects.node import Node
-from piecrust.objects.tree import CONTRACTS, PAGES_32, PAGES_64, Opening, Shape
+from piecrust.objects.place import Opening, opening
+from piecrust.objects.tree import CONTRACTS, PAGES_32, PAGES_64, Shape
 from support.plain_roots import plain_root
 
 SHAPES = (PAGES_32, PAGES_64, CONTRACTS)
@@ -92,10 +93,10 @@ def test_openings_hash_to_the_root_for_present_and_absent_leaves(history, data):
         root = tree.update(objects, shape, root, step)
     state = model_of(steps)[-1]
     for position in data.draw(st.lists(positions(shape), min_size=1, max_size=5)) + sorted(state)[:3]:
-        opening = tree.opening(objects, shape, root, position)
-        assert opening.leaf == state.get(position)
-        assert len(opening.siblings) == shape.height
-        assert root_of(shape, opening) == root
+        opened = opening(objects, shape, root, position)
+        assert opened.leaf == state.get(position)
+        assert len(opened.siblings) == shape.height
+        assert root_of(shape, opened) == root
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,117 @@
+"""Proofs about history: that one commit comes before another, and in what two commits differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from piecrust.objects.verifier.claims import (
+    AncestryClaim,
+    ContractClaim,
+    ContractDifferenceClaim,
+    DifferenceClaim,
+    PageDifferenceClaim,
+)
+from piecrust.objects.verifier.encoding import an_array, fail, some_bytes
+from piecrust.objects.verifier.records import a_commit, a_link, an_optional_record, keyed
+from piecrust.objects.verifier.tree import CONTRACTS, PAGES, ZERO, Limits, roots_of
+
+LINKS_MAX: Final = 4096
+
+PageHashes = dict[int, tuple[bytes | None, bytes | None]]
+
+
+def ancestry_claim(links: object) -> AncestryClaim:
+    """Each commit names the next one: as a parent, or as its jump, which has to have the depth that jumps have."""
+    path: list[bytes] = []
+    generations: list[int] = []
+    named: dict[bytes | None, int | None] = {}  # what the commit before names -> the depth that it must have, if one
+    for link in an_array(links):
+        generation, depth, parents, jump = a_link(link)
+        here = keyed("piecrust 2026 commit", link)
+        if path and (here not in named or named[here] not in (None, depth) or generation >= generations[-1]):
+            fail("a commit that the one before it doesn't name")
+        named = {jump: _jump_depth(depth)} | dict.fromkeys(parents[1:]) | dict.fromkeys(parents[:1], depth - 1)
+        path.append(here)
+        generations.append(generation)
+    if not 2 <= len(path) <= LINKS_MAX:
+        fail("no way from one commit to another")
+    return AncestryClaim(path[-1], path[0], generations[-1], generations[0], tuple(path))
+
+
+def difference_claim(old: object, new: object, contract_map: object, entries: object) -> DifferenceClaim:
+    """Both contract maps are walked at once; what isn't opened is the same in both, so what differs is complete."""
+    before, after, limits = a_commit(old), a_commit(new), Limits()
+    given, found = iter(an_array(entries)), list[ContractDifferenceClaim]()
+
+    def leaf(key: int) -> tuple[bytes, bytes]:
+        was, now, memories = an_array(next(given, None), 3)
+        old_record, old_address = an_optional_record(was, key)
+        new_record, new_address = an_optional_record(now, key)
+        if old_address == new_address:
+            fail("a contract that doesn't differ")
+        found.extend(_contract_differences(limits, old_record, new_record, an_array(memories)))
+        return old_address, new_address
+
+    roots, _ = roots_of(limits, contract_map, CONTRACTS, leaf, sides=2)
+    if roots != (before.map_root, after.map_root) or next(given, None) is not None:
+        fail("the contract maps have other roots, or too few places")
+    return DifferenceClaim(before, after, tuple(found))
+
+
+def _contract_differences(
+    limits: Limits, old: ContractClaim | None, new: ContractClaim | None, memories: tuple[object, ...]
+) -> Iterator[ContractDifferenceClaim]:
+    """What differs at one place of the contract map; ids that share it are two contracts."""
+    given = iter(memories)
+    if old is not None and new is not None and old.id == new.id:
+        if old.memory_bits == new.memory_bits:
+            pages = _page_differences(limits, old, new, given)
+        else:  # trees of different heights: each is shown whole
+            went, came = _page_differences(limits, old, None, given), _page_differences(limits, None, new, given)
+            pages = {i: (went.get(i, (None,))[0], came.get(i, (None, None))[1]) for i in went | came}
+        yield ContractDifferenceClaim(old, new, _listed(pages))
+    else:
+        if old is not None:
+            yield ContractDifferenceClaim(old, None, _listed(_page_differences(limits, old, None, given)))
+        if new is not None:
+            yield ContractDifferenceClaim(None, new, _listed(_page_differences(limits, None, new, given)))
+    if next(given, None) is not None:
+        fail("pages of no contract")
+
+
+def _page_differences(
+    limits: Limits, old: ContractClaim | None, new: ContractClaim | None, memories: Iterator[object]
+) -> PageHashes:
+    """The pages that differ between two trees of one height; one is empty where there is no contract."""
+    expected = (ZERO if old is None else old.pages_root, ZERO if new is None else new.pages_root)
+    if expected[0] == expected[1]:
+        return {}
+    tree, pages = an_array(next(memories, None), 2)
+    given, found = iter(an_array(pages)), PageHashes()
+
+    def leaf(index: int) -> tuple[bytes, bytes]:
+        was, now = an_array(next(given, None), 2)
+        if was == now or ZERO in (was, now):
+            fail("a page that doesn't differ")
+        found[index] = None if was is None else some_bytes(was, 32), None if now is None else some_bytes(now, 32)
+        return found[index][0] or ZERO, found[index][1] or ZERO
+
+    bits = (old.memory_bits if old is not None else None) or (new.memory_bits if new is not None else None) or 0
+    if roots_of(limits, tree, PAGES[bits], leaf, sides=2)[0] != expected or next(given, None) is not None:
+        fail("the page trees have other roots, or too few pages")
+    return found
+
+
+def _listed(pages: PageHashes) -> tuple[PageDifferenceClaim, ...]:
+    differing = {index: hashes for index, hashes in sorted(pages.items()) if hashes[0] != hashes[1]}
+    return tuple([PageDifferenceClaim(index, *hashes) for index, hashes in differing.items()])
+
+
+def _jump_depth(depth: int) -> int:
+    """The depth that the jump of a commit leads to: less the last term of the skew-binary number."""
+    rest, term = depth, 0
+    while rest:
+        term = (1 << (rest + 1).bit_length() - 1) - 1
+        rest -= term
+    return depth - term
