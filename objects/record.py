@@ -46,20 +46,22 @@ class ContractRecord:
     pages_root: NodeHash
     position: int
 
-    def encode(self) -> bytes:
-        """The body: `[version, id, bytecode, owner, memory kind, memory length, pages root, position]`."""
-        return encoding.encode(
-            (
-                RECORD_VERSION,
-                bytes(self.id),
-                bytes(self.bytecode),
-                self.owner,
-                int(self.memory_kind),
-                self.memory_length,
-                bytes(self.pages_root),
-                self.position,
-            )
+    def fields(self) -> tuple[object, ...]:
+        """`(version, id, bytecode, owner, memory kind, memory length, pages root, position)`."""
+        return (
+            RECORD_VERSION,
+            bytes(self.id),
+            bytes(self.bytecode),
+            self.owner,
+            int(self.memory_kind),
+            self.memory_length,
+            bytes(self.pages_root),
+            self.position,
         )
+
+    def encode(self) -> bytes:
+        """The body: an array of the fields."""
+        return encoding.encode(self.fields())
 
     @classmethod
     def decode(cls, address: bytes, body: bytes) -> ContractRecord:

@@ -1,0 +1,330 @@
+"""Makes proofs: of what a state holds, of ancestry, and of what differs between two commits.
+
+A proof is bytes that `piecrust.objects.verifier` checks without a store; `docs/proofs.md` specifies them. Making one
+reads what it shows and no more: a range of memory costs a walk down three trees and the blake3 tree of its pages, some
+8 ms each.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from piecrust.objects import contract_map
+from piecrust.objects.access import ObjectReader
+from piecrust.objects.commit import Commit, way_back
+from piecrust.objects.errors import NotProvable
+from piecrust.objects.ids import ZERO, CommitId, ContractId
+from piecrust.objects.kinds import CONTENT_HASH, Kind
+from piecrust.objects.page import PAGE_BYTES
+from piecrust.objects.record import ContractRecord
+from piecrust.objects.shown import show, show_difference
+from piecrust.objects.state import State
+from piecrust.objects.tree import CONTRACTS, leaves, lookup
+from piecrust.objects.verifier.encoding import encode
+from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, LEVELS, chunk_values, parent_values
+from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
+from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION
+
+SLICED_CHUNKS_MAX = 16  # of a page: beyond that it is given whole
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOf:
+    """A contract: its bytecode, owner, length of memory and the root of its pages."""
+
+    contract: ContractId
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf:
+    """All of a page of a contract's memory."""
+
+    contract: ContractId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeOf:
+    """Bytes of a contract's memory; where it was never written it reads as zeros."""
+
+    contract: ContractId
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoPage:
+    """That a page of a contract's memory was never written."""
+
+    contract: ContractId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoContract:
+    """That the state has no such contract."""
+
+    contract: ContractId
+
+
+Wanted = RecordOf | PageOf | RangeOf | NoPage | NoContract
+
+
+def prove_state(reader: ObjectReader, commit: CommitId, wanted: Iterable[Wanted], *, deflate: bool = True) -> bytes:
+    """One proof of several things about the state of a commit.
+
+    Pages are compressed unless `deflate` is false or it gains nothing.
+
+    Raises:
+        NotProvable: something of it isn't so.
+    """
+    value: Commit = reader.load(Kind.COMMIT, commit)
+    parts, missing = _parts(reader, value.state, wanted)
+    absent = sorted(missing)
+    parts.sort(key=lambda part: part.record.id.position_key)
+    keys = [contract.position_key for contract in absent] + [part.record.id.position_key for part in parts]
+    state_tree = _state_tree(reader, value.state_root, parts)
+    entries = [(part.record.fields(), part.memory(reader, deflate=deflate)) for part in parts]
+    anchor = (*value.place(), value.content())
+    return encode(
+        (
+            MAGIC,
+            VERSION,
+            STATE,
+            anchor,
+            show(reader, CONTRACTS, value.map_root, keys),
+            state_tree,
+            entries,
+            [bytes(contract) for contract in absent],
+        )
+    )
+
+
+def prove_under_root(reader: ObjectReader, state: State, wanted: Iterable[Wanted], *, deflate: bool = True) -> bytes:
+    """The same under a bare state root, as the original has them: contracts are positions, and no ids are bound.
+
+    Where only absent pages of a contract are wanted, a byte of another page is proven too: it binds the kind of the
+    memory, which the state root alone doesn't tell.
+
+    Raises:
+        NotProvable: something of it isn't so, or a state root can't tell: records, absent contracts, contracts without
+            pages.
+    """
+    parts, missing = _parts(reader, state, wanted)
+    if missing:
+        raise NotProvable(f"contract {missing.pop()} is absent", "a state root binds no ids")
+    parts.sort(key=lambda part: part.record.position)
+    for part in parts:
+        part.bind_kind(reader)
+    return encode(
+        (
+            MAGIC,
+            VERSION,
+            STATE,
+            bytes(state.state_root),
+            None,
+            _state_tree(reader, state.state_root, parts),
+            [part.bare_entry(reader, deflate=deflate) for part in parts],
+            (),
+        )
+    )
+
+
+def prove_ancestry(reader: ObjectReader, ancestor: CommitId, descendant: CommitId) -> bytes:
+    """That one commit comes before another: the links of some 2 log2(n) commits between them.
+
+    Raises:
+        NotProvable: it doesn't.
+    """
+    way = _way(reader, descendant, ancestor)
+    if way is None or len(way) < 2:
+        raise NotProvable(f"{ancestor} is an ancestor of {descendant}", "it is not")
+    commits: list[Commit] = [reader.load(Kind.COMMIT, commit) for commit in way]
+    links = [(*commit.place(), CONTENT_HASH(encode(commit.content()))) for commit in commits]
+    return encode((MAGIC, VERSION, ANCESTRY, links))
+
+
+def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> bytes:
+    """In exactly which contracts and pages two commits differ; proof grows with what does."""
+    before: Commit = reader.load(Kind.COMMIT, old)
+    after: Commit = reader.load(Kind.COMMIT, new)
+    tree, changes = show_difference(reader, CONTRACTS, before.map_root, after.map_root)
+    entries = []
+    for _, was, now in changes:
+        old_record = None if was is None else reader.load(Kind.RECORD, was)
+        new_record = None if now is None else reader.load(Kind.RECORD, now)
+        memories = [_page_difference(reader, a, b) for a, b in _sides(old_record, new_record)]
+        entries.append(
+            (
+                None if old_record is None else old_record.fields(),
+                None if new_record is None else new_record.fields(),
+                [memory for memory in memories if memory is not None],
+            )
+        )
+    anchors = [(*commit.place(), commit.content()) for commit in (before, after)]
+    return encode((MAGIC, VERSION, DIFFERENCE, *anchors, tree, entries))
+
+
+@dataclass
+class _Part:
+    """What is wanted of one contract."""
+
+    record: ContractRecord
+    pages: set[int] = field(default_factory=set)
+    ranges: set[tuple[int, int]] = field(default_factory=set)
+    absent: set[int] = field(default_factory=set)
+
+    def add(self, reader: ObjectReader, wanted: Wanted) -> None:
+        """Take a wish, if it can be fulfilled."""
+        shape = self.record.memory_kind.shape
+        match wanted:
+            case PageOf(_, index):
+                if not 0 <= index < shape.positions or self._address(reader, index) is None:
+                    raise NotProvable(str(wanted), "the page was never written")
+                self.pages.add(index)
+            case NoPage(_, index):
+                if not 0 <= index < shape.positions:
+                    raise NotProvable(str(wanted), "the memory has no such page")
+                if self._address(reader, index) is not None:
+                    raise NotProvable(str(wanted), "the page was written")
+                self.absent.add(index)
+            case RangeOf(_, offset, length):
+                if offset < 0 or length <= 0 or offset + length > shape.positions * PAGE_BYTES:
+                    raise NotProvable(str(wanted), "it reaches out of the memory, or is empty")
+                self.ranges.add((offset, length))
+            case _:
+                pass  # the record is part of the proof anyway
+
+    def _address(self, reader: ObjectReader, index: int) -> bytes | None:
+        return lookup(reader, self.record.memory_kind.shape, self.record.pages_root, index)
+
+    def bind_kind(self, reader: ObjectReader) -> None:
+        """Have at least one page in the proof, if anything of the memory is."""
+        touched = {o // PAGE_BYTES for o, _ in self.ranges} | {(o + n - 1) // PAGE_BYTES for o, n in self.ranges}
+        claims_nothing = not (self.pages or self.ranges or self.absent)
+        if self.record.pages_root == ZERO:
+            raise NotProvable(
+                f"contract {self.record.id}", "a state root doesn't tell a contract without pages from none"
+            )
+        if claims_nothing or self.pages or any(self._address(reader, index) is not None for index in touched):
+            return
+        first, _ = next(leaves(reader, self.record.memory_kind.shape, self.record.pages_root))
+        self.ranges.add((first * PAGE_BYTES, 1))
+
+    def memory(self, reader: ObjectReader, *, deflate: bool) -> tuple[object, ...] | None:
+        """The pages, ranges and absences as they stand in the proof."""
+        if not (self.pages or self.ranges or self.absent):
+            return None
+        chunks: dict[int, set[int]] = {}
+        for offset, length in self.ranges:
+            for number in range(offset // CHUNK_BYTES, (offset + length - 1) // CHUNK_BYTES + 1):
+                chunks.setdefault(number // CHUNKS, set()).add(number % CHUNKS)
+        given = []
+        for index in sorted(self.pages | chunks.keys()):
+            address = self._address(reader, index)
+            if address is None:
+                continue  # a range reads zeros there; the tree shows that
+            page: bytes = reader.load(Kind.PAGE, address)
+            if index in self.pages or len(chunks[index]) > SLICED_CHUNKS_MAX:
+                given.append(_whole(page, deflate=deflate))
+            else:
+                given.append(_sliced(page, sorted(chunks[index])))
+        positions = self.pages | chunks.keys() | self.absent
+        tree = show(reader, self.record.memory_kind.shape, self.record.pages_root, positions)
+        return tree, given, sorted(self.ranges), sorted(self.absent)
+
+    def bare_entry(self, reader: ObjectReader, *, deflate: bool) -> tuple[object, object]:
+        """The entry under a bare state root."""
+        memory = self.memory(reader, deflate=deflate)
+        if memory is None:
+            return None, bytes(self.record.pages_root)
+        return int(self.record.memory_kind), memory
+
+
+def _parts(reader: ObjectReader, state: State, wanted: Iterable[Wanted]) -> tuple[list[_Part], set[ContractId]]:
+    """What is wanted, by contract; and the contracts that are to be absent."""
+    parts: dict[ContractId, _Part] = {}
+    missing: set[ContractId] = set()
+    for wish in wanted:
+        record = contract_map.at_key(reader, state.map_root, wish.contract.position_key)
+        here = record is not None and record.id == wish.contract
+        if here == isinstance(wish, NoContract):
+            raise NotProvable(str(wish), "it is there" if here else "there is no such contract")
+        if isinstance(wish, NoContract):
+            missing.add(wish.contract)
+        if record is not None:  # another contract in the place of an absent one is shown, too
+            parts.setdefault(record.id, _Part(record)).add(reader, wish)
+    if not parts and not missing:
+        raise NotProvable("nothing", "nothing is wanted")
+    return list(parts.values()), missing
+
+
+def _state_tree(reader: ObjectReader, root: bytes, parts: list[_Part]) -> tuple[bytes, bytes]:
+    return show(reader, CONTRACTS, root, [part.record.position for part in parts], zero_leaves=True)
+
+
+def _whole(page: bytes, *, deflate: bool) -> tuple[object, ...]:
+    if deflate:
+        stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data = stream.compress(page) + stream.flush()
+        if len(data) < len(page):
+            return DEFLATED, data
+    return RAW, page
+
+
+def _sliced(page: bytes, known: Sequence[int]) -> tuple[object, ...]:
+    """Some chunks of a page, with the chaining values beside them."""
+    level = chunk_values({n: page[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES] for n in range(CHUNKS)})
+    here, siblings = list(known), list[bytes]()
+    for _ in range(LEVELS):
+        siblings += [level[n ^ 1] for n in here if n ^ 1 not in here]
+        here = sorted({n >> 1 for n in here})
+        level = parent_values([level[n] + level[n + 1] for n in range(0, len(level), 2)], root=False)
+    mask = sum(1 << n for n in known)
+    return SLICES, mask, b"".join(siblings), b"".join([page[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES] for n in known])
+
+
+def _way(reader: ObjectReader, start: CommitId, goal: CommitId) -> list[CommitId] | None:
+    """Commits from one to an ancestor, each naming the next: by jumps along first parents, else through merges."""
+    place_of = partial(reader.load, Kind.COMMIT)
+    target: Commit = place_of(goal)
+    todo, seen = [(start, [start])], set[CommitId]()
+    while todo:
+        here, path = todo.pop()
+        if place_of(here).depth >= target.depth:
+            steps = list(way_back(place_of, here, target.depth))
+            if (steps or [here])[-1] == goal:
+                return path + steps
+        commit, value = here, place_of(here)
+        while commit not in seen and value.generation > target.generation:
+            seen.add(commit)
+            line = list(way_back(place_of, here, value.depth)) if len(value.parents) > 1 else []
+            todo += [(parent, [*path, *line, parent]) for parent in value.parents[1:]]
+            commit = value.parents[0]
+            value = place_of(commit)
+    return None
+
+
+def _sides(
+    old: ContractRecord | None, new: ContractRecord | None
+) -> list[tuple[ContractRecord | None, ContractRecord | None]]:
+    """The pairs of page trees that are compared: of one contract, or each against an empty one."""
+    if old is not None and new is not None and (old.id, old.memory_kind) == (new.id, new.memory_kind):
+        return [(old, new)]
+    return [pair for pair in ((old, None), (None, new)) if pair != (None, None)]
+
+
+def _page_difference(
+    reader: ObjectReader, old: ContractRecord | None, new: ContractRecord | None
+) -> tuple[object, ...] | None:
+    """The page trees where they differ, None if they don't."""
+    record = old or new
+    assert record is not None
+    roots = [ZERO if side is None else side.pages_root for side in (old, new)]
+    if roots[0] == roots[1]:
+        return None
+    tree, changes = show_difference(reader, record.memory_kind.shape, roots[0], roots[1])
+    return tree, [(was, now) for _, was, now in changes]
