@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TypeVar
 
 from piecrust.vm.errors import InvalidModule
 from piecrust.vm.rewrite import leb128
@@ -30,8 +29,7 @@ from piecrust.vm.rewrite.module import (
     TableType,
     ValueType,
 )
-
-T = TypeVar("T")
+from piecrust.vm.rewrite.reader import TABLE_ENTRIES_MAX, Reader
 
 MAGIC = b"\0asm\x01\0\0\0"
 CUSTOM, TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, CODE, DATA, DATA_COUNT = range(13)
@@ -40,100 +38,11 @@ SECTION_ORDER = (TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, E
 # The engine has these limits, and that of the original had them. One global is kept for gas.
 TYPES_MAX = FUNCTIONS_MAX = 1_000_000
 GLOBALS_MAX = 1_000_000 - 1
-EXPORTS_MAX = ELEMENTS_MAX = SEGMENTS_MAX = STRING_BYTES_MAX = 100_000
+EXPORTS_MAX = ELEMENTS_MAX = SEGMENTS_MAX = 100_000
 TABLES_MAX = MEMORIES_MAX = 100
 PARAMS_MAX = RESULTS_MAX = 1000
-TABLE_ENTRIES_MAX = 10_000_000
-MEMORY32_PAGES_MAX, MEMORY64_PAGES_MAX = 1 << 16, 1 << 48
 
-VALUE_TYPES = {value_type.value: value_type for value_type in ValueType}
-REFERENCES = (ValueType.FUNCREF, ValueType.EXTERNREF)
 EXTERN_KINDS = {kind.value: kind for kind in ExternKind}
-
-
-class Reader:
-    """Reads forward through `data[at:end]`; past `end` is an error."""
-
-    __slots__ = ("at", "data", "end")
-
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data = data
-        self.at = at
-        self.end = end
-
-    def error(self, reason: str) -> InvalidModule:
-        """What to raise about the bytes just read."""
-        return InvalidModule(reason, self.at)
-
-    def byte(self) -> int:
-        """One byte."""
-        if self.at >= self.end:
-            raise self.error("unexpected end")
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def take(self, length: int) -> bytes:
-        """The next `length` bytes."""
-        if length > self.end - self.at:
-            raise self.error("unexpected end")
-        self.at += length
-        return self.data[self.at - length : self.at]
-
-    def u32(self) -> int:
-        """An unsigned 32-bit integer."""
-        value, at = leb128.read_u32(self.data, self.at)
-        return self._moved(value, at)
-
-    def u64(self) -> int:
-        """An unsigned 64-bit integer."""
-        value, at = leb128.read_u64(self.data, self.at)
-        return self._moved(value, at)
-
-    def signed(self, bits: int) -> int:
-        """A signed integer of `bits` bits."""
-        value, at = leb128.read_signed(self.data, self.at, bits)
-        return self._moved(value, at)
-
-    def _moved(self, value: int, at: int) -> int:
-        if at > self.end:
-            raise self.error("unexpected end")
-        self.at = at
-        return value
-
-    def count(self, most: int, what: str) -> int:
-        """The length of a vector. It may promise more than there is: nothing is made before it has been read."""
-        count = self.u32()
-        if count > most:
-            raise self.error(f"too many {what}")
-        return count
-
-    def vector(self, read: Callable[[], T], most: int, what: str) -> tuple[T, ...]:
-        """A vector of at most `most` things, each had by `read`."""
-        return tuple([read() for _ in range(self.count(most, what))])
-
-    def name(self) -> str:
-        """A string."""
-        length = self.u32()
-        if length > STRING_BYTES_MAX:
-            raise self.error("string too long")
-        try:
-            return self.take(length).decode()
-        except UnicodeDecodeError as error:
-            raise InvalidModule("malformed UTF-8", self.at) from error
-
-    def value_type(self) -> ValueType:
-        """A value type."""
-        value_type = VALUE_TYPES.get(self.byte())
-        if value_type is None:
-            raise self.error("invalid value type")
-        return value_type
-
-    def reference_type(self) -> ValueType:
-        """A value type that is a reference."""
-        value_type = self.value_type()
-        if value_type not in REFERENCES:
-            raise self.error("invalid reference type")
-        return value_type
 
 
 def decode(wasm: bytes) -> Module:
@@ -250,13 +159,13 @@ class _Decoder:
                 self.functions.append(index)
                 return Import(module, name, kind, self.types[index])
             if kind is ExternKind.TABLE:
-                self.tables.append(self._table_type(reader))
+                self.tables.append(reader.table_type())
                 return Import(module, name, kind, self.tables[-1])
             if kind is ExternKind.MEMORY:
-                self.memories.append(self._memory_type(reader))
+                self.memories.append(reader.memory_type())
                 return Import(module, name, kind, self.memories[-1])
             if kind is ExternKind.GLOBAL:
-                self.global_types.append(self._global_type(reader))
+                self.global_types.append(reader.global_type())
                 return Import(module, name, kind, self.global_types[-1])
             raise reader.error("invalid kind of import")
 
@@ -271,16 +180,16 @@ class _Decoder:
             raise reader.error("too many functions")
 
     def _tables(self, reader: Reader) -> None:
-        self.tables += reader.vector(lambda: self._table_type(reader), TABLES_MAX, "tables")
+        self.tables += reader.vector(reader.table_type, TABLES_MAX, "tables")
         self._check_spaces(reader)
 
     def _memories(self, reader: Reader) -> None:
-        self.memories += reader.vector(lambda: self._memory_type(reader), MEMORIES_MAX, "memories")
+        self.memories += reader.vector(reader.memory_type, MEMORIES_MAX, "memories")
         self._check_spaces(reader)
 
     def _globals(self, reader: Reader) -> None:
         def entry() -> Global:
-            global_type = self._global_type(reader)
+            global_type = reader.global_type()
             initial = self._constant(reader)
             if initial.type != global_type.value:
                 raise reader.error("type mismatch in the initial value of a global")
@@ -433,35 +342,3 @@ class _Decoder:
         if index >= len(self.functions):
             raise reader.error("unknown function")
         return index
-
-    def _table_type(self, reader: Reader) -> TableType:
-        element, flags = reader.reference_type(), reader.byte()
-        if flags > 1:
-            raise reader.error("shared and 64-bit tables are not supported")
-        minimum = reader.u32()
-        maximum = reader.u32() if flags else None
-        if minimum > TABLE_ENTRIES_MAX:
-            raise reader.error("table too large")
-        if maximum is not None and maximum < minimum:
-            raise reader.error("size minimum must not be greater than maximum")
-        return TableType(element, minimum, maximum)
-
-    def _memory_type(self, reader: Reader) -> MemoryType:
-        flags = reader.byte()
-        if flags & ~5:
-            raise reader.error("shared memories and custom page sizes are not supported")
-        is64 = bool(flags & 4)
-        read, pages_max = (reader.u64, MEMORY64_PAGES_MAX) if is64 else (reader.u32, MEMORY32_PAGES_MAX)
-        minimum = read()
-        maximum = read() if flags & 1 else None
-        if max(minimum, maximum or 0) > pages_max:
-            raise reader.error("memory too large")
-        if maximum is not None and maximum < minimum:
-            raise reader.error("size minimum must not be greater than maximum")
-        return MemoryType(is64, minimum, maximum)
-
-    def _global_type(self, reader: Reader) -> GlobalType:
-        value, mutable = reader.value_type(), reader.byte()
-        if mutable > 1:
-            raise reader.error("invalid mutability")
-        return GlobalType(value, bool(mutable))

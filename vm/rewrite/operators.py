@@ -33,15 +33,11 @@ class Form(enum.IntEnum):
     CALL_INDIRECT = 16
     RETURN = 17
     UNREACHABLE = 18
-    FLOAT_CONSTANT = 19
-    TYPED_SELECT = 20
-    TABLE = 21  # table.get, table.set
-    MEMORY_SIZE = 22  # memory.size, memory.grow
-    REF_NULL = 23
-    REF_FUNC = 24
-    PREFIX_FC = 25
-    PREFIX_FD = 26
-    UNKNOWN = 27
+    TABLE = 19  # table.get, table.set
+    OTHER = 20  # costs 1, runs straight on, is rare
+    PREFIX_FC = 21
+    PREFIX_FD = 22
+    UNKNOWN = 23
 
 
 def _forms() -> list[int]:
@@ -61,17 +57,14 @@ def _forms() -> list[int]:
         (Form.CALL, [0x10]),
         (Form.CALL_INDIRECT, [0x11]),
         (Form.PLAIN, [0x1B, *range(0x45, 0xC5), 0xD1]),  # select, numeric operators, ref.is_null
-        (Form.TYPED_SELECT, [0x1C]),
         (Form.LOCAL, range(0x20, 0x23)),
         (Form.GLOBAL, range(0x23, 0x25)),
         (Form.TABLE, range(0x25, 0x27)),
         (Form.LOAD, range(0x28, 0x36)),
         (Form.STORE, range(0x36, 0x3F)),
-        (Form.MEMORY_SIZE, range(0x3F, 0x41)),
         (Form.CONSTANT, range(0x41, 0x43)),
-        (Form.FLOAT_CONSTANT, range(0x43, 0x45)),
-        (Form.REF_NULL, [0xD0]),
-        (Form.REF_FUNC, [0xD2]),
+        # typed select, memory.size, memory.grow, f32.const, f64.const, ref.null, ref.func
+        (Form.OTHER, [0x1C, 0x3F, 0x40, 0x43, 0x44, 0xD0, 0xD2]),
         (Form.PREFIX_FC, [0xFC]),
         (Form.PREFIX_FD, [0xFD]),
     ):

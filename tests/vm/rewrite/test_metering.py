@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import wasmtime
 from piecrust.vm.errors import InvalidModule
-from piecrust.vm.rewrite import metering, operators, rewrite
+from piecrust.vm.rewrite import function, metering, operators, rewrite
 from support.metered import ENGINE, Run, State, compiled, is_valid
 from support.wasm_encoding import section, signed, unsigned
 
@@ -344,7 +344,7 @@ def test_as_many_locals_as_promised_are_accepted() -> None:
         code = every_kind.replace("(i32.const 0) ", "(i64.const 0) ") if is64 else every_kind
         code = code.replace("(memory.fill (i64.const 0) (i64.const 0)", "(memory.fill (i64.const 0) (i32.const 0)")
         code = code.replace("(i32.const 0) (i32.const 0))", "(i32.const 0) (i64.const 0))") if is64 else code
-        locals_ = "(local " + "i32 " * metering.LOCALS_MAX + ")"
+        locals_ = "(local " + "i32 " * function.LOCALS_MAX + ")"
         wasm = bytes(wasmtime.wat2wasm(f"(module (memory {'i64' if is64 else ''} 1) (func {locals_} {code}))"))
         for track_writes in (False, True):
             assert is_valid(rewrite(wasm, track_writes=track_writes).wasm, ENGINE)
