@@ -20,7 +20,7 @@ def read_bytecode(wasm: bytes | bytearray | memoryview | str | Path) -> bytes:
         InvalidModule: There is no such file, or the text is no module.
     """
     if isinstance(wasm, str):
-        if wasm.lstrip().startswith(("(", ";;")):
+        if _is_text(wasm):
             return to_wasm(wasm)
         wasm = Path(wasm)
     if isinstance(wasm, Path):
@@ -30,6 +30,17 @@ def read_bytecode(wasm: bytes | bytearray | memoryview | str | Path) -> bytes:
             raise InvalidModule(f"{wasm}: {error.strerror}") from error
         return _assemble(wasm, content) if wasm.suffix == TEXT_SUFFIX else content
     return bytes(wasm)
+
+
+def file_of(wasm: object) -> Path | None:
+    """The file that `read_bytecode` reads, None if it reads none."""
+    if isinstance(wasm, Path):
+        return wasm
+    return Path(wasm) if isinstance(wasm, str) and not _is_text(wasm) else None
+
+
+def _is_text(wasm: str) -> bool:
+    return wasm.lstrip().startswith(("(", ";;"))
 
 
 def _assemble(path: Path, content: bytes) -> bytes:

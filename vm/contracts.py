@@ -149,6 +149,11 @@ class ContractTable:
         """The contract's code with checks for deadlines compiled in; made when first asked for."""
         return self._code(contract, interruptible=True)
 
+    def bytecode(self, contract: DeployedContract) -> bytes:
+        """The contract's WebAssembly, as it was deployed."""
+        bytecode: bytes = contract.bytecode or self._reader.load(Kind.BYTECODE, contract.bytecode_hash)
+        return bytecode
+
     def loaded(self, contract_id: ContractId) -> DeployedContract | None:
         """The contract with this id if the session has used it."""
         return self._loaded.get(contract_id)
@@ -241,13 +246,7 @@ class ContractTable:
         contract.code, contract.memory, contract.opened = code, memory, True
 
     def _code(self, contract: DeployedContract, *, interruptible: bool = False) -> Code:
-        address = contract.bytecode_hash
-
-        def read() -> bytes:
-            bytecode: bytes = contract.bytecode or self._reader.load(Kind.BYTECODE, address)
-            return bytecode
-
-        return self._modules.load(address, read, interruptible=interruptible)
+        return self._modules.load(contract.bytecode_hash, lambda: self.bytecode(contract), interruptible=interruptible)
 
     def _pages(self, record: ContractRecord) -> StoredPages:
         return StoredPages(self._reader, record.memory_kind.shape, record.pages_root)

@@ -6,38 +6,30 @@ session as it was before the call. A session belongs to one thread at a time; di
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from piecrust.objects.ids import CommitId, ContractId, StateRoot
-from piecrust.vm import errors
-from piecrust.vm.bytecode import read_bytecode
-from piecrust.vm.calls import Calls
+from blake3 import blake3
+from piecrust.objects.ids import BytecodeHash, CommitId, ContractId, StateRoot
+from piecrust.vm import abi, errors
+from piecrust.vm.abi import Function
+from piecrust.vm.bytecode import file_of, read_bytecode
 from piecrust.vm.contract import Contract
-from piecrust.vm.contracts import ContractMetadata
-from piecrust.vm.frames import CallHook, Execution, Feed
+from piecrust.vm.frames import Feed
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
-from piecrust.vm.openings import PageOpening
-from piecrust.vm.publication import Publication
 from piecrust.vm.receipt import Receipt
-from piecrust.vm.recorder import Recorder
-from piecrust.vm.values import decode_result, encode_argument, encode_metadata
+from piecrust.vm.session_view import SessionView
+from piecrust.vm.values import decode_result, encode_arguments
 
 if TYPE_CHECKING:
     from piecrust.objects.oplog import Operation
     from piecrust.objects.refs import RefValue
-    from piecrust.objects.steps import Step
 
 Closure = Callable[[ContractId, "Session"], object]
 
 
-class Session:
+class Session(SessionView):
     """A mutable view on a commit, made by `VM.session`. A context manager: leaving the block closes it.
 
     Contracts are named by their `ContractId` (or its 32 bytes). `gas_limit` is what a call may spend at most. Any
@@ -47,16 +39,6 @@ class Session:
         SessionClosed: by every method, once the session is over.
         SessionBusy: by every method, while the session runs a call in another thread, or asks a host query.
     """
-
-    def __init__(self, execution: Execution, calls: Calls, recorder: Recorder, publication: Publication) -> None:
-        self._execution = execution
-        self._calls = calls
-        self._recorder = recorder
-        self._publication = publication
-        self._running = threading.Lock()
-        self._over: str | None = None
-        self._migrating = False
-        _open_sessions.add(self)
 
     # Deployments and calls
 
@@ -84,8 +66,12 @@ class Session:
             raise errors.MissingOwner
         wanted = None if contract_id is None else ContractId(contract_id)
         with self._exclusive():
-            argument = None if init is None else encode_argument((init,))
-            return self._calls.deploy(bytecode, bytes(owner), wanted, argument, gas_limit)
+            function = self._learn(bytecode, file_of(wasm))
+            argument = None
+            if init is not None:
+                argument = encode_arguments(init if isinstance(init, tuple) else (init,), function)
+            deployed, receipt = self._calls.deploy(bytecode, bytes(owner), wanted, argument, gas_limit)
+            return deployed, None if receipt is None else decode_result(receipt, None, function)
 
     def call(
         self,
@@ -99,8 +85,9 @@ class Session:
         """Calls a function; its changes stay in the session, unless it fails.
 
         Arguments are values that know their type (`u64(7)`), bytes, which are given as they are, or plain values where
-        the contract carries its interface. `returns` is the type of the receipt's `data`; without it and without an
-        interface that is bytes. A call that takes longer than `time_limit` seconds is given up.
+        the contract carries its interface; several are archived as a tuple. `returns` is the type of the receipt's
+        `data`; without it and without an interface that is bytes. A call that takes longer than `time_limit` seconds is
+        given up.
 
         Raises:
             CallFailed: and the session is as it was.
@@ -109,9 +96,10 @@ class Session:
         """
         target = ContractId(contract)
         with self._exclusive():
-            argument = encode_argument(arguments)
+            known = self._function(target, function)
+            argument = encode_arguments(arguments, known)
             receipt = self._calls.call(target, function, argument, gas_limit, time_limit)
-            return decode_result(receipt, returns)
+            return decode_result(receipt, returns, known)
 
     def call_raw(
         self,
@@ -150,9 +138,10 @@ class Session:
         """As `call`, but taken back even if it succeeds: no page, root, pending event or transcript changes."""
         target = ContractId(contract)
         with self._exclusive():
-            argument = encode_argument(arguments)
+            known = self._function(target, function)
+            argument = encode_arguments(arguments, known)
             receipt = self._calls.query(target, function, argument, gas_limit, time_limit)
-            return decode_result(receipt, returns)
+            return decode_result(receipt, returns, known)
 
     def feeder_call(
         self,
@@ -168,9 +157,10 @@ class Session:
         target = ContractId(contract)
         receiver = feed.append if isinstance(feed, list) else feed
         with self._exclusive():
-            argument = encode_argument(arguments)
+            known = self._function(target, function)
+            argument = encode_arguments(arguments, known)
             receipt = self._calls.call(target, function, argument, gas_limit, time_limit, receiver)
-            return decode_result(receipt, returns)
+            return decode_result(receipt, returns, known)
 
     def migrate(
         self,
@@ -217,10 +207,14 @@ class Session:
         return new
 
     def contract(self, contract: ContractId | bytes, **options: Any) -> Contract:
-        """A contract with its functions as methods, as far as it carries its interface; `options` are `call`'s."""
+        """A contract with its functions as methods; `options` (`gas_limit`, ...) are those of every call.
+
+        Raises:
+            InvalidAbi: It carries an interface that makes no sense.
+        """
         target = ContractId(contract)
         with self._exclusive():
-            return Contract(self, target, options)
+            return Contract(self, target, self._interface(target), options)
 
     # State
 
@@ -273,129 +267,14 @@ class Session:
         with self._exclusive(outside_migration=True):
             self._publication.rollback()
 
-    def close(self) -> None:
-        """Ends the session; what was not committed is gone. Does nothing if it is over."""
-        if self._over is None:
-            with self._exclusive(outside_migration=True):
-                self._end("closed")
-
-    def memory_len(self, contract: ContractId | bytes) -> int | None:
-        """Bytes of the contract's memory, None if there is no such contract."""
-        with self._exclusive():
-            found = self._execution.contracts.find(ContractId(contract))
-            return None if found is None else found.memory_length
-
-    def memory_pages(self, contract: ContractId | bytes) -> Iterator[tuple[int, bytes, PageOpening]] | None:
-        """Index, content and opening to the state root of every page ever written, in order.
-
-        None if the session has not used the contract.
-        """
-        with self._exclusive():
-            target = ContractId(contract)
-            return None if self._execution.contracts.loaded(target) is None else self._publication.pages(target)
-
-    def contract_metadata(self, contract: ContractId | bytes) -> ContractMetadata | None:
-        """The contract's id and owner, None if there is no such contract."""
-        with self._exclusive():
-            found = self._execution.contracts.find(ContractId(contract))
-            return None if found is None else ContractMetadata(found.id, found.owner)
-
-    def contracts(self) -> list[ContractId]:
-        """Every contract in the session's state, sorted."""
-        with self._exclusive():
-            return sorted(self._execution.contracts.ids())
-
-    # Metadata, which contracts read with `hd`; part of the session, not of the state
-
-    def meta(self, name: str) -> bytes | None:
-        """A metadata value, as the bytes that contracts see."""
-        with self._exclusive():
-            return self._execution.metadata.get(name)
-
-    def set_meta(self, name: str, value: object) -> bytes | None:
-        """Sets a metadata value (bytes, or a value that knows its type); returns the one before it.
-
-        Raises:
-            CompositeSerializerError: It is longer than 64 KiB.
-        """
-        data = encode_metadata(value)
-        with self._exclusive():
-            metadata = self._execution.metadata
-            previous = metadata.get(name)
-            metadata[name] = data
-            self._recorder.set_meta(name, data)
-            return previous
-
-    def remove_meta(self, name: str) -> bytes | None:
-        """Removes a metadata value, and returns it."""
-        with self._exclusive():
-            self._recorder.remove_meta(name)
-            return self._execution.metadata.pop(name, None)
-
-    # Observation
-
-    def set_call_hook(self, hook: CallHook | None) -> CallHook | None:
-        """Sets what is asked before each call of one contract by another; returns the one before it.
-
-        `hook(callee, function, argument, stack)` returns None to allow it, or why not: the caller then sees a panic of
-        the callee with that message, which costs nothing. `stack` are the running contracts, nearest first.
-        """
-        with self._exclusive():
-            previous, self._execution.hook = self._execution.hook, hook
-            return previous
-
-    @property
-    def debug_messages(self) -> tuple[str, ...]:
-        """What contracts said through `hdebug`, in order; failed calls included."""
-        return tuple(self._execution.debug_messages)
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What the session did so far, as its commit's transcript will tell it."""
-        return self._recorder.steps()
-
-    @property
-    def base(self) -> CommitId | None:
-        """The commit that the session stands on; None if it began with the empty state."""
-        return self._publication.base.commit
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _exclusive(self, *, outside_migration: bool = False) -> Iterator[None]:
-        if not self._running.acquire(blocking=False):
-            raise errors.SessionBusy
+    def _learn(self, bytecode: bytes, file: Path | None) -> Function | None:
+        """Takes in the interface beside a file that is deployed; what the interface says of `init`."""
+        address = BytecodeHash(blake3(bytecode).digest())
+        beside = None if file is None else abi.beside(file)
+        if beside is not None:
+            self._interfaces.add(address, abi.resolve(bytecode, beside))
         try:
-            if self._over is not None:
-                raise errors.SessionClosed(self._over)
-            if outside_migration and self._migrating:
-                raise errors.SessionBusy
-            yield
-        finally:
-            self._running.release()
-
-    def __del__(self) -> None:
-        self._end("dropped")
-
-    def _end(self, reason: str) -> None:
-        if getattr(self, "_over", reason) is None:
-            self._over = reason
-            self._publication.close()
-
-
-_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """A child has neither the write tracking of its parent's memories nor its store: its sessions are over."""
-    for session in list(_open_sessions):
-        session._over = "fork"  # noqa: SLF001  (the class's own handler)
-
-
-os.register_at_fork(after_in_child=_after_fork)
+            interface = self._interfaces.get(address, lambda: bytecode)
+        except (errors.InvalidAbi, errors.InvalidModule):
+            return None
+        return None if interface is None else interface.init

@@ -36,7 +36,7 @@ from piecrust.vm.publication import Base, Publication
 from piecrust.vm.recorder import Recorder, metadata_after, pending_events
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
-from piecrust.vm.values import encode_metadata
+from piecrust.vm.values import Interfaces, encode_metadata
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
@@ -75,6 +75,7 @@ class VM:
         self.store = Store.open(Path(directory), create=create, read_only=read_only, sync=sync)
         self._modules = Modules(default_directory() if cache_directory is None else Path(cache_directory))
         self._memories = MemoryPool()
+        self._interfaces = Interfaces()
         self._transient_storage = transient_storage
         self._host_queries: dict[str, RegisteredQuery] = {}
         self._resources = ExitStack()
@@ -286,4 +287,4 @@ class VM:
             if commit is not None:
                 leases.enter_context(self.store.lease(commit))
         publication = Publication(self.store, base, execution, recorder, leases.close)
-        return Session(execution, Calls(execution, self._modules, recorder), recorder, publication)
+        return Session(execution, Calls(execution, self._modules, recorder), self._interfaces, recorder, publication)
