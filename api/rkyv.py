@@ -42,7 +42,7 @@ annotation                                 Rust                    value
 `list[T]` or `Vec[T]`                      Vec<T>                  `list`
 `tuple[A, B]`                              (A, B)                  `tuple`
 `T | None` or `Option[T]`                  Option<T>               `None` or the value (`Some` if needed)
-`Result[T, E]`                             Result<T, E>            `Ok` or `Err`
+`Result[T, E]` or `Ok[T] | Err[E]`         Result<T, E>            `Ok` or `Err`
 `dict[K, V]`, `set[T]`                     BTreeMap BTreeSet       `dict` `set`
 `Box[T]`, `BoxedStr`, `BoxedSlice[T]`      Box<T>, Box<str>, ...   as without the box
 `NonZero[u64]`                             NonZeroU64              `int`

@@ -39,7 +39,7 @@ T = TypeVar("T")
 class AbiLimits:
     """What a document may have at most."""
 
-    bytes_max: int = 1 << 18
+    bytes_max: int = 1 << 17
     functions_max: int = 1024
     types_max: int = 512
     events_max: int = 1024
@@ -244,8 +244,6 @@ class _Document:
             return Codec(rust, self._compiler)
         except InvalidType as error:
             raise node.error(str(error)) from None
-        except RecursionError:
-            raise node.error("types nest too deeply") from None
 
     def _codec_or_raw(self, node: _Node) -> Codec[Any] | Raw:
         return RAW if node.value == "raw" else self._codec(node, self._type(node))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 from pathlib import Path
@@ -43,7 +44,8 @@ from piecrust.vm.rkyv.codec import encode
 from piecrust.vm.rkyv.declare import TaggedUnion, archive
 from piecrust.vm.rkyv.values import i64, u8, u32, u64
 
-COUNTER = (Path(__file__).resolve().parents[2] / "fixtures" / "contracts" / "bin" / "counter.wasm").read_bytes()
+CONTRACTS = Path(__file__).resolve().parents[2] / "fixtures" / "contracts" / "bin"
+COUNTER = detach((CONTRACTS / "counter.wasm").read_bytes())
 EMPTY = b"\0asm\1\0\0\0"
 
 TOKEN = """{
@@ -253,7 +255,7 @@ INVALID: list[tuple[str, str]] = [
     ('{"piecrust_abi": 1} x', "not JSON"),
     ("[" * 100_000, "not JSON"),
     ('{"piecrust_abi": ' + "1" * 5000 + "}", "not JSON"),
-    (" " * 300_000, "at most 262144 are read"),
+    (" " * 300_000, "at most 131072 are read"),
     (described(unknown=1), "unknown key 'unknown'"),
     (described(name=1), "name: expected a string"),
     (described(doc="x" * 5000), "doc: 5000 characters, at most 4096"),
@@ -306,6 +308,13 @@ def test_types_that_double_at_each_level_are_refused_in_time() -> None:
     for leaf in ("()", "u8", "Vec<()>"):
         with pytest.raises(InvalidAbi, match="too large a type"):
             parse(types(*levels, {"name": "T60", "struct": [leaf]}))
+
+
+def test_long_chains_of_types_are_read_or_refused() -> None:
+    for length in (50, 500):
+        chain = [{"name": f"T{n}", "struct": [f"Vec<T{n + 1}>"]} for n in range(length)]
+        with contextlib.suppress(InvalidAbi):  # the longer one needs more stack than there may be
+            parse(types(*chain, {"name": f"T{length}", "struct": ["u8"]}))
 
 
 def test_the_interface_is_attached_and_taken_away() -> None:

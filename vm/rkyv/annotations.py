@@ -67,8 +67,7 @@ E = TypeVar("E")
 VARIANTS_MAX = 0xFFFF
 """The tag of an enum has at most two bytes."""
 
-_BUILTINS: dict[Any, RustType] = {
-    None: UNIT,
+_BUILTINS: dict[type, RustType] = {
     type(None): UNIT,
     bool: BOOL,
     str: STRING,
@@ -205,8 +204,8 @@ class _Reader:
             return self._read_generic(annotation, origin, typing.get_args(annotation))
         if isinstance(annotation, type):
             return self._read_class(annotation)
-        if annotation in _BUILTINS:
-            return _BUILTINS[annotation]
+        if annotation is None:
+            return UNIT
         if hasattr(annotation, "__value__"):  # `type Key = bytes32`, from Python 3.12 on
             return self.read(annotation.__value__)
         if hasattr(annotation, "__supertype__"):  # a NewType

@@ -60,10 +60,13 @@ class Codec(Generic[T]):
         """Compiles a type. Raises `InvalidType` for one that is infinite, too large or has keys without an order."""
         compiler = compiler or Compiler()
         self.type = rust
-        self.layout: Layout = compiler.layouts.of(rust)
-        self._encoder = compiler.encoders.of(rust)
-        self._decoder = compiler.decoders.of(rust)
-        self._flat = compiler.flats.of(rust)
+        try:
+            self.layout: Layout = compiler.layouts.of(rust)
+            self._encoder = compiler.encoders.of(rust)
+            self._decoder = compiler.decoders.of(rust)
+            self._flat = compiler.flats.of(rust)
+        except RecursionError:
+            raise InvalidType("a type", "nested too deeply") from None
         if self._flat is not None:
             packer = self._flat.packer()
             self._pack, self._unpack = packer.pack, packer.unpack_from
@@ -119,7 +122,7 @@ class Codec(Generic[T]):
         try:
             return flat.build(self._unpack(data, root), 0)  # type: ignore[no-any-return]  # made for this type
         except Mismatch as mismatch:
-            mismatch.offset = root + (flat.offsets[mismatch.offset] if flat.offsets else 0)
+            mismatch.offset = root + flat.offset(mismatch.offset)
             raise
 
 
@@ -148,10 +151,18 @@ def codec(as_type: Any) -> Codec[Any]:
     """
     try:
         return _compiled(as_type)
-    except TypeError as error:
-        if isinstance(error, InvalidType):
+    except TypeError:
+        if _is_hashable(as_type):
             raise
         raise InvalidType(str(as_type), "no Rust type is written like this") from None
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)

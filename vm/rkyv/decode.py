@@ -125,13 +125,13 @@ class Decoders:
 
 
 def _flat_reader(flat: Flat) -> Read:
-    unpack_from, build, offsets = flat.packer().unpack_from, flat.build, flat.offsets
+    unpack_from, build, offset = flat.packer().unpack_from, flat.build, flat.offset
 
     def read(reader: Reader, position: int) -> Any:
         try:
             return build(unpack_from(reader.data, position), 0)
         except Mismatch as mismatch:
-            mismatch.offset = position + (offsets[mismatch.offset] if offsets else 0)
+            mismatch.offset = position + offset(mismatch.offset)
             raise
 
     return read

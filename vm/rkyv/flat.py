@@ -40,6 +40,10 @@ class Flat:
         """The compiled format, little-endian, as long as the archived type."""
         return struct.Struct("<" + self.code)
 
+    def offset(self, leaf_index: int) -> int:
+        """Where a leaf lies; for a part without leaves at the end, where the value ends."""
+        return self.offsets[leaf_index] if leaf_index < len(self.offsets) else struct.calcsize("<" + self.code)
+
 
 class Flats:
     """Finds the flat forms of types, each type's once."""

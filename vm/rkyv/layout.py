@@ -5,7 +5,7 @@ no value has, as 2 to 255 in a `bool`) to an edge; likewise the items of tuples,
 rkyv without the feature `strict` archives what rustc lays out, so this module follows `rustc_abi`'s `univariant`.
 Enums, `Option` and `Result` are `repr(u8)`: their variants are laid out in the order of declaration behind the tag.
 
-A `u128` is aligned to 16 bytes. Compilers before LLVM 20 aligned it to 8 on wasm32; such contracts can not be described.
+A `u128` is aligned to 16 bytes. Compilers before LLVM 20 aligned it to 8 on wasm32; that can not be described here.
 """
 
 from __future__ import annotations

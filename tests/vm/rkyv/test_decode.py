@@ -77,6 +77,24 @@ def test_invalid_archives_are_refused(annotation: Any, data: str, message: str) 
         decode(bytes.fromhex(data), annotation)
 
 
+@archive
+class Never:
+    def __post_init__(self) -> None:
+        if made:
+            raise ValueError("never")
+
+
+made: list[int] = []
+
+
+def test_a_refused_value_without_bytes_lies_at_the_end() -> None:
+    data = encode((5, Never()), tuple[u8, Never])
+    made.append(1)
+    with pytest.raises(DecodeError, match=r"1 \(byte 1\): expected Never, got what it refuses \(never\)"):
+        decode(data, tuple[u8, Never])
+    made.clear()
+
+
 def test_two_pointers_can_not_share_what_they_point_to() -> None:
     data = bytearray(encode(["a" * 8, "b" * 8], list[str]))
     first = struct.unpack_from("<i", data, 20)[0]
