@@ -1,8 +1,8 @@
 """Random valid contracts, for comparing what rewriting must preserve.
 
 `generate(seed)` covers every operator that contracts may use, in live and in dead code: numeric, vector, reference,
-table and bulk operators, all widths of loads and stores, blocks with parameters and several results, br_table, calls through
-tables, both kinds of memory, and integers that are encoded longer than need be. Modules end by themselves or by
+table and bulk operators, all widths of loads and stores, blocks with parameters and several results, br_table, calls
+through tables, both kinds of memory, and integers that are encoded longer than need be. Modules end by themselves or by
 running out of gas: no function calls itself. They never do what kills the original (calls through null elements,
 addresses beyond 4 GiB).
 
