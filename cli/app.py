@@ -93,8 +93,9 @@ def _show(result: Any, current: Settings) -> ExitCode:
     """Print an outcome; `result` is the exit code itself where click answered (`--help`, `--version`)."""
     if not isinstance(result, Outcome):
         return ExitCode(result or 0)
+    warnings = [*current.warnings, *result.warnings]
     if current.json:
-        print(envelope(current.command, ok=result.exit_code == 0, data=result.data, warnings=result.warnings))
+        print(envelope(current.command, ok=result.exit_code == 0, data=result.data, warnings=warnings))
         return result.exit_code
     if result.raw is not None:
         sys.stdout.buffer.write(result.raw)
@@ -106,7 +107,7 @@ def _show(result: Any, current: Settings) -> ExitCode:
         for line in result.lines:
             print(line)
     style = current.error_style
-    for warning in result.warnings:
+    for warning in warnings:
         print(f"{style.changed('Warning:')} {warning}", file=sys.stderr)
     for hint in result.hints:
         print(f"{style.hint('Hint:')} {hint}", file=sys.stderr)

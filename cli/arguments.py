@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from piecrust.cli.errors import FileProblem, UsageError
+from piecrust.cli.render import count
 from piecrust.cli.value_reader import read_value
+from piecrust.vm.abi_model import Argument as Parameter
+from piecrust.vm.abi_model import Function, Raw
 from piecrust.vm.rkyv.notation import parse
 from piecrust.vm.rkyv.types import STRING, RustType
 from piecrust.vm.rkyv.values import ByteArray, Typed
@@ -66,16 +69,20 @@ def parse_argument(word: str) -> Argument:
     return TypedArgument(rust, text if name == "str" else read_value(rust, text))
 
 
-def values(words: Sequence[str], parameters: Sequence[RustType] | None = None) -> list[object]:
+def values(words: Sequence[str], function: Function | None = None) -> list[object]:
     """The arguments of a call, as `Session.call` takes them.
 
     Args:
         words: as they were typed.
-        parameters: the types that the contract's interface gives, if it has one.
+        function: what the contract's interface says of the function, if it has one.
+
+    Raises:
+        UsageError: a word has no type, or does not fit it; or there are too few or too many.
     """
     arguments = [parse_argument(word) for word in words]
-    if parameters is not None and any(isinstance(argument, BareArgument) for argument in arguments):
-        _check_count(len(arguments), len(parameters))
+    parameters = None if function is None or isinstance(function.arguments, Raw) else function.arguments
+    if parameters is not None and len(arguments) != len(parameters) and _all_bare(arguments):
+        raise UsageError(f"{function} takes {count(len(parameters), 'argument')}, {len(arguments)} given")
     found: list[object] = []
     for index, argument in enumerate(arguments):
         match argument:
@@ -83,15 +90,26 @@ def values(words: Sequence[str], parameters: Sequence[RustType] | None = None) -
                 found.append(argument.data if len(arguments) == 1 else ByteArray(argument.data))
             case TypedArgument():
                 found.append(Typed(argument.type, argument.value))
-            case BareArgument() if parameters is not None:
-                rust = parameters[index]
-                found.append(Typed(rust, read_value(rust, argument.text)))
+            case BareArgument() if parameters is not None and index < len(parameters):
+                found.append(_described(parameters[index], argument.text))
             case BareArgument():
                 raise UsageError(
                     f"the type of argument {index + 1}, {argument.text!r}, is not known: the contract has no interface",
                     hints=[f"u64:{argument.text}   (write the type in front)", f"str:{argument.text}"],
                 )
     return found
+
+
+def _all_bare(arguments: Sequence[Argument]) -> bool:
+    return all(isinstance(argument, BareArgument) for argument in arguments)
+
+
+def _described(parameter: Parameter, text: str) -> Typed:
+    """A bare word as the value of a parameter that the interface describes."""
+    try:
+        return Typed(parameter.type, read_value(parameter.type, text))
+    except UsageError as error:
+        raise UsageError(f"argument {parameter.name!r}: {error}") from None
 
 
 def rust_type(text: str) -> RustType:
@@ -133,12 +151,7 @@ def read_bytes(path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:
         with Path(path).open("rb") as file:
             data = file.read(bytes_max + 1)
     except OSError as error:
-        raise FileProblem(path, error) from error
+        raise FileProblem(path, error) from None
     if len(data) > bytes_max:
         raise UsageError(f"the file {path!r} has more than {bytes_max:,} bytes")
     return data
-
-
-def _check_count(given: int, wanted: int) -> None:
-    if given != wanted:
-        raise UsageError(f"the function takes {wanted} arguments, {given} are given")

@@ -119,6 +119,8 @@ EXIT_CODES: dict[str, ExitCode] = {
     "Conflict": ExitCode.CONFLICT,
     "Refused": ExitCode.CONFLICT,
     "ContractPositionCollision": ExitCode.CONFLICT,
+    "InvalidProof": ExitCode.NEGATIVE,
+    "NotProvable": ExitCode.NOT_FOUND,
     "InvalidRefName": ExitCode.USAGE,
     "InvalidRevision": ExitCode.USAGE,
     # The machine
@@ -198,8 +200,9 @@ def _causes(error: BaseException) -> list[str]:
     cause = error.__cause__
     while cause is not None and len(causes) < CAUSES_MAX:
         text = str(cause) or type(cause).__name__
-        if text not in causes and text != str(error):
-            causes.append(text if isinstance(cause, PiecrustError) else f"{type(cause).__name__}: {text}")
+        told = text if isinstance(cause, PiecrustError) else f"{type(cause).__name__}: {text}"
+        if told not in causes and text != str(error):
+            causes.append(told)
         cause = cause.__cause__
     return causes
 

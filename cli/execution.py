@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import Argument, BareArgument, parse_argument, rust_type, values
+from piecrust.cli.arguments import Argument, BareArgument, parse_argument, values
 from piecrust.cli.errors import UsageError
 from piecrust.cli.host_queries import register_host_queries
 from piecrust.cli.working_state import opened_vm
 from piecrust.objects.oplog import Operation
-from piecrust.vm.abi_model import Abi, Raw
 from piecrust.vm.errors import CallFailed
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
-from piecrust.vm.rkyv.types import UNIT
 
 if TYPE_CHECKING:
     from piecrust.cli.working_state import WorkingState
     from piecrust.objects.refs import RefValue
-    from piecrust.vm.rkyv.types import RustType
     from piecrust.vm.session import Session
     from piecrust.vm.vm import VM
 
@@ -105,24 +102,6 @@ def metadata_value(text: str) -> object:
     if isinstance(argument, BareArgument):
         raise UsageError(f"the type of {text!r} is not known", hints=[f"u64:{text}", f"str:{text}"])
     return values([text])[0]
-
-
-def parameter_types(interface: Abi | None, function: str) -> list[RustType] | None:
-    """The types of a function's parameters, if the contract's interface gives them."""
-    found = None if interface is None else interface.functions.get(function)
-    if found is None or isinstance(found.arguments, Raw):
-        return None
-    return [argument.type for argument in found.arguments]
-
-
-def result_type(interface: Abi | None, function: str, returns: str | None) -> RustType | None:
-    """The type of a result: as asked for, else as the contract's interface says, else None (bytes)."""
-    if returns is not None:
-        return rust_type(returns)
-    found = None if interface is None else interface.functions.get(function)
-    if found is None or isinstance(found.returns, Raw) or found.returns.type == UNIT:
-        return None
-    return found.returns.type
 
 
 def logged(command: str, *words: Any) -> Operation:

@@ -15,6 +15,7 @@ from piecrust.objects.steps import Call, Deploy, Failure, Migrate, Outcome, Remo
 from piecrust.objects.transcript import Derivation, Import, Merge, Restore, Side, Transcript
 
 if TYPE_CHECKING:
+    from piecrust.cli.interfaces import Interfaces
     from piecrust.cli.style import Style
     from piecrust.objects.store import Store
 
@@ -83,7 +84,7 @@ def touched_by(derivation: Derivation | None) -> list[ContractId]:
     return list(found)
 
 
-def derivation_data(derivation: Derivation | None) -> dict[str, Any]:
+def derivation_data(derivation: Derivation | None, interfaces: Interfaces) -> dict[str, Any]:
     """What led to a commit, for the envelope."""
     match derivation:
         case None:
@@ -92,7 +93,7 @@ def derivation_data(derivation: Derivation | None) -> dict[str, Any]:
             return {
                 "kind": "session",
                 "metadata": dict(derivation.metadata),
-                "steps": [step_data(step) for step in derivation.steps],
+                "steps": [step_data(step, interfaces) for step in derivation.steps],
             }
         case Merge():
             choices = {contract.hex(): Side(side).name.lower() for contract, side in derivation.choices.items()}
@@ -114,7 +115,7 @@ def derivation_data(derivation: Derivation | None) -> dict[str, Any]:
             }
 
 
-def step_data(step: Step) -> dict[str, Any]:
+def step_data(step: Step, interfaces: Interfaces) -> dict[str, Any]:
     """One step, for the envelope."""
     match step:
         case Deploy():
@@ -125,7 +126,7 @@ def step_data(step: Step) -> dict[str, Any]:
                 "owner": step.owner,
                 "init": step.init,
                 "gas_limit": u64(step.gas_limit),
-                "outcome": outcome_data(step.outcome),
+                "outcome": outcome_data(step.outcome, interfaces),
             }
         case Call():
             return {
@@ -134,7 +135,7 @@ def step_data(step: Step) -> dict[str, Any]:
                 "function": step.function,
                 "argument": step.argument,
                 "gas_limit": u64(step.gas_limit),
-                "outcome": outcome_data(step.outcome),
+                "outcome": outcome_data(step.outcome, interfaces),
             }
         case SetMeta():
             return {"kind": "set_meta", "name": step.name, "value": step.value}
@@ -144,12 +145,12 @@ def step_data(step: Step) -> dict[str, Any]:
             return {
                 "kind": "migrate",
                 "contract": step.contract,
-                "deploy": step_data(step.deploy),
-                "steps": [step_data(inner) for inner in step.steps],
+                "deploy": step_data(step.deploy, interfaces),
+                "steps": [step_data(inner, interfaces) for inner in step.steps],
             }
 
 
-def outcome_data(outcome: Outcome | None) -> dict[str, Any] | None:
+def outcome_data(outcome: Outcome | None, interfaces: Interfaces) -> dict[str, Any] | None:
     """How a step ended, for the envelope."""
     match outcome:
         case None:
@@ -158,13 +159,13 @@ def outcome_data(outcome: Outcome | None) -> dict[str, Any] | None:
             return {
                 "gas_spent": u64(outcome.gas_spent),
                 "data": outcome.data,
-                "events": [event_data(event) for event in outcome.events],
+                "events": [event_data(event, interfaces) for event in outcome.events],
             }
         case Failure():
             return {
                 "kind": outcome.kind,
                 "detail": outcome.detail,
-                "events": [event_data(event) for event in outcome.events],
+                "events": [event_data(event, interfaces) for event in outcome.events],
             }
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from piecrust.cli.envelope import u64
-from piecrust.cli.render import count, printable
+from piecrust.cli.render import printable
 from piecrust.cli.style import Style
 from piecrust.cli.value_writer import json_value, show_value
 from piecrust.objects.ids import ContractId
+from piecrust.vm.rkyv.types import UNIT
 
 if TYPE_CHECKING:
+    from piecrust.cli.interfaces import Interfaces
+    from piecrust.objects.steps import Event as RecordedEvent
     from piecrust.vm.events import Event
-    from piecrust.vm.receipt import CallTree, FailedFrame, Receipt
+    from piecrust.vm.receipt import CallTree, Receipt
     from piecrust.vm.rkyv.types import RustType
 
 Label = Callable[[ContractId], str]
 
 
-def receipt_data(receipt: Receipt[Any], returns: RustType | None) -> dict[str, Any]:
+def receipt_data(receipt: Receipt[Any], returns: RustType | None, interfaces: Interfaces) -> dict[str, Any]:
     """A receipt for the envelope; `value` is what `returns` decodes the data to."""
     return {
         "value": None if returns is None else json_value(returns, receipt.data),
@@ -27,7 +30,7 @@ def receipt_data(receipt: Receipt[Any], returns: RustType | None) -> dict[str, A
         "data": receipt.data if returns is None else None,
         "gas_spent": u64(receipt.gas_spent),
         "gas_limit": u64(receipt.gas_limit),
-        "events": [event_data(event) for event in receipt.events],
+        "events": [event_data(event, interfaces) for event in receipt.events],
         "call_tree": [
             {
                 "contract": element.contract,
@@ -42,13 +45,22 @@ def receipt_data(receipt: Receipt[Any], returns: RustType | None) -> dict[str, A
     }
 
 
-def event_data(event: Event) -> dict[str, Any]:
-    """An event for the envelope."""
-    return {"source": event.source, "topic": event.topic, "data": event.data, "reverted": event.reverted}
+def event_data(event: Event | RecordedEvent, interfaces: Interfaces) -> dict[str, Any]:
+    """An event for the envelope; `value` is what its data says, if its contract tells."""
+    decoded = interfaces.event(event)
+    return {
+        "source": event.source,
+        "topic": event.topic,
+        "data": event.data,
+        "value": None if decoded is None else decoded[1],
+        "reverted": event.reverted,
+    }
 
 
 def value_line(receipt: Receipt[Any], returns: RustType | None) -> str:
-    """The result on one line: the decoded value, or hex."""
+    """The result on one line: the decoded value, or hex; nothing for a function that returns nothing."""
+    if returns == UNIT:
+        return ""
     return bytes(receipt.data).hex() if returns is None else show_value(returns, receipt.data)
 
 
@@ -57,13 +69,15 @@ def gas_line(receipt: Receipt[Any], style: Style) -> str:
     return style.faint(f"gas {receipt.gas_spent:,} of {receipt.gas_limit:,}")
 
 
-def event_lines(events: Sequence[Event], label: Label, style: Style) -> list[str]:
-    """A line for each event: who, topic, data; those that were reverted say so."""
+def event_lines(events: Sequence[Event], label: Label, style: Style, interfaces: Interfaces) -> list[str]:
+    """A line for each event: who, topic, data (decoded, or in hex); those that were reverted say so."""
     lines = []
     for event in events:
-        text = f"event {style.contract(label(event.source))} {event.topic}  {event.data.hex()}"
+        decoded = interfaces.event(event)
+        text = f"event {style.contract(label(event.source))} {event.topic}  "
+        text += event.data.hex() if decoded is None else decoded[0]
         readable = printable(event.data)
-        if event.data and "." not in readable:
+        if decoded is None and event.data and "." not in readable:
             text += f"  {readable!r}"
         lines.append(text + (style.removed("  reverted") if event.reverted else ""))
     return lines
@@ -79,17 +93,3 @@ def trace_lines(tree: CallTree, label: Label, style: Style) -> list[str]:
         + style.faint(f"  gas {element.spent:,} of {element.limit:,}, memory {element.memory_length:,}")
         for element in reversed(list(tree))
     ]
-
-
-def failed_lines(frames: Iterable[FailedFrame], label: Label, style: Style) -> list[str]:
-    """The frames that were running when a call failed, outermost first."""
-    return [
-        f"{'  ' * depth}{style.contract(label(frame.contract))}.{frame.function}"
-        + style.faint(f"  gas {frame.gas_spent:,} of {frame.gas_limit:,}")
-        for depth, frame in enumerate(frames)
-    ]
-
-
-def gas_report(spent: int, steps: int) -> str:
-    """A summary of several calls."""
-    return f"{count(steps, 'call')}, gas {spent:,}"

@@ -88,6 +88,14 @@ class _Reader:
             self.position = found.end()
         return found
 
+    def word(self, *known: str, expected: str) -> str:
+        """Skip one of these words, whatever its case; the word in small letters."""
+        found = self.match(_WORD)
+        if found is None or found[0].lower() not in known:
+            self.position = found.start() if found is not None else self.position
+            raise self.fail(expected)
+        return found[0].lower()
+
     def end(self) -> None:
         """Nothing may follow."""
         self.space()
@@ -145,10 +153,7 @@ class _Reader:
     def scalar(self, rust: types.ScalarType) -> Any:
         """A bool, a character, a unit or a quoted string."""
         if rust == types.BOOL:
-            word = self.match(_WORD)
-            if word is None or word[0] not in ("true", "false"):
-                raise self.fail("true or false")
-            return word[0] == "true"
+            return self.word("true", "false", expected="true or false") == "true"
         if rust == types.UNIT:
             self.expect("(")
             self.expect(")")
@@ -226,11 +231,8 @@ class _Reader:
 
     def result(self, rust: types.ResultType, depth: int) -> Any:
         """`Ok(value)` or `Err(value)`."""
-        word = self.match(_WORD)
-        if word is None or word[0].lower() not in ("ok", "err"):
-            raise self.fail("Ok(...) or Err(...)")
+        fine = self.word("ok", "err", expected="Ok(...) or Err(...)") == "ok"
         self.expect("(")
-        fine = word[0].lower() == "ok"
         value = self.value(rust.ok if fine else rust.err, depth)
         self.expect(")")
         return Ok(value) if fine else Err(value)

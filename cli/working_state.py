@@ -16,6 +16,7 @@ import typer
 from piecrust.cli.command import Settings, settings
 from piecrust.cli.contract_code import exported_functions, interface_of
 from piecrust.cli.errors import Ambiguous, Missing, UsageError
+from piecrust.cli.interfaces import Interfaces
 from piecrust.objects import contract_map
 from piecrust.objects.errors import NotAStore, PiecrustError
 from piecrust.objects.ids import CommitId, ContractId
@@ -42,6 +43,7 @@ class WorkingState:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.workspace = Workspace(store)
+        self.interfaces = Interfaces(self.interface)
 
     @property
     def head(self) -> Head:
@@ -167,9 +169,7 @@ def opened(context: typer.Context, *, read_only: bool = False) -> Iterator[Worki
 
     current = settings(context)
     with Store.open(store_directory(current), read_only=read_only) as store:
-        at = WorkingState(store)
-        current.labels.update({contract: name for name, contract in at.aliases().items()})
-        yield at
+        yield _looked_over(store, current)
 
 
 def open_vm(current: Settings, *, read_only: bool = False) -> VM:
@@ -203,9 +203,22 @@ def opened_vm(context: typer.Context, *, read_only: bool = False) -> Iterator[tu
     """The store with a VM, in which contracts can run, for the time of a block."""
     current = settings(context)
     with open_vm(current, read_only=read_only) as vm:
-        at = WorkingState(vm.store)
-        current.labels.update({contract: name for name, contract in at.aliases().items()})
-        yield at, vm
+        yield _looked_over(vm.store, current), vm
+
+
+def _looked_over(store: Store, current: Settings) -> WorkingState:
+    """A store that was just opened; damage is an error for a command that writes, a warning for one that reads.
+
+    Raises:
+        CorruptStore: the store is damaged, and the command would write.
+    """
+    for damage in store.damage:
+        if not store.read_only:
+            raise damage
+        current.warnings.append(f"{damage} (see piecrust fsck)")
+    at = WorkingState(store)
+    current.labels.update({contract: name for name, contract in at.aliases().items()})
+    return at
 
 
 def only_one(given: Mapping[str, object]) -> None:

@@ -14,9 +14,10 @@ import typer
 from piecrust.cli.arguments import TypedArgument, parse_argument, values
 from piecrust.cli.command import Outcome, PiecrustCommand, settings
 from piecrust.cli.errors import CommandError, UsageError
-from piecrust.cli.execution import HostQueries, parameter_types
+from piecrust.cli.execution import HostQueries
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries
+from piecrust.cli.interfaces import function_in
 from piecrust.cli.render import count
 from piecrust.cli.value_writer import show_value
 from piecrust.cli.working_state import opened, opened_vm
@@ -258,8 +259,7 @@ def _query_judge(context: typer.Context, text: str, host_queries: list[str]) -> 
             register_host_queries(vm, host_queries)
             state = at.state(commit)
             contract = at.contract(expression.contract, state)
-            types = parameter_types(at.interface(contract, state), expression.function)
-            passed = values(expression.arguments, types)
+            passed = values(expression.arguments, function_in(at.interface(contract, state), expression.function))
             with vm.session(commit) as session:
                 result = session.query(contract, expression.function, *passed, returns=expression.type).data
         good = expression.compare(result, expression.value)

@@ -20,13 +20,12 @@ from piecrust.cli.execution import (
     TimeLimit,
     execution,
     logged,
-    parameter_types,
     parse_metadata,
-    result_type,
     saving,
 )
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries
+from piecrust.cli.interfaces import function_in, result_type
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, trace_lines, value_line
 from piecrust.cli.working_state import opened_vm
 from piecrust.objects import contract_map
@@ -76,9 +75,9 @@ def call(
     fed: list[bytes] = []
     with execution(context, meta=meta, host_queries=host_queries) as run:
         target = run.at.contract(contract)
-        interface = run.at.interface(target)
-        passed = values(arguments or [], parameter_types(interface, function))
-        rust = result_type(interface, function, returns)
+        described = function_in(run.at.interfaces.of(target), function)
+        passed = values(arguments or [], described)
+        rust = result_type(described, returns)
         options: dict[str, Any] = {"feed": fed} if feed else {}
         method = run.session.feeder_call if feed else run.session.call
         operation = logged("call", contract, function, *(arguments or ()))
@@ -94,7 +93,8 @@ def call(
             )
         lines = receipt_lines(run.at, receipt, rust, style, trace=trace)
         messages = list(run.session.debug_messages)
-    data = {"contract": target, "function": function, **receipt_data(receipt, rust), "fed": fed, "debug": messages}
+        told = receipt_data(receipt, rust, run.at.interfaces)
+    data = {"contract": target, "function": function, **told, "fed": fed, "debug": messages}
     lines += [f"fed  {item.hex()}" for item in fed]
     return Outcome(data, lines, warnings=[f"the contract says: {message}" for message in messages])
 
@@ -134,19 +134,21 @@ def query(
         left, dots, right = (revision or "").partition("..")
         if not dots:
             receipt, rust, target = ask.at_revision(revision)
-            lines = [value_line(receipt, rust)]
+            lines = [line] if (line := value_line(receipt, rust)) else []
             if trace:
                 lines += [*trace_lines(receipt.call_tree, at.label, style), gas_line(receipt, style)]
-            return Outcome({"contract": target, "function": function, **receipt_data(receipt, rust)}, lines)
+            told = receipt_data(receipt, rust, at.interfaces)
+            return Outcome({"contract": target, "function": function, **told}, lines)
         if not left or not right:
             raise UsageError(f"{revision!r} is not A..B")
         sides = [ask.at_revision(left), ask.at_revision(right)]
+        told_left, told_right = (receipt_data(receipt, rust, at.interfaces) for receipt, rust, _ in sides)
     equal = sides[0][0].data == sides[1][0].data
     shown = [value_line(receipt, rust) for receipt, rust, _ in sides]
     data = {
         "equal": equal,
-        "left": {"revision": left, **receipt_data(*sides[0][:2])},
-        "right": {"revision": right, **receipt_data(*sides[1][:2])},
+        "left": {"revision": left, **told_left},
+        "right": {"revision": right, **told_right},
     }
     width = max(len(left), len(right))
     lines = [f"{left:<{width}}  {style.removed(shown[0])}", f"{right:<{width}}  {style.added(shown[1])}"]
@@ -178,9 +180,9 @@ class _Question:
         where: dict[str, Any] = {"draft": True} if revision is None else {"base": at.commit(revision)}
         state = at.state_at(revision)
         target = at.contract(self._contract, state)
-        interface = at.interface(target, state)
-        passed = values(self._words, parameter_types(interface, self._function))
-        rust = result_type(interface, self._function, self._returns)
+        described = function_in(at.interface(target, state), self._function)
+        passed = values(self._words, described)
+        rust = result_type(described, self._returns)
         with (
             telling_functions(at, target, self._function, state),
             self._vm.session(meta=self._metadata, **where) as session,
@@ -211,8 +213,8 @@ def receipt_lines(
     at: WorkingState, receipt: Receipt[Any], rust: RustType | None, style: Style, *, trace: bool
 ) -> list[str]:
     """A receipt for people: result, events, frames, gas."""
-    lines = [value_line(receipt, rust)] if rust is not None or receipt.data else []
-    lines += event_lines(receipt.events, at.label, style)
+    lines = [line] if (line := value_line(receipt, rust)) else []
+    lines += event_lines(receipt.events, at.label, style, at.interfaces)
     if trace:
         lines += trace_lines(receipt.call_tree, at.label, style)
     return [*lines, gas_line(receipt, style)]

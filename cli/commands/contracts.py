@@ -138,7 +138,7 @@ def memory(
     try:
         Path(output).write_bytes(data)
     except OSError as error:
-        raise FileProblem(output, error) from error
+        raise FileProblem(output, error) from None
     return Outcome({**found, "file": output}, [f"{len(data):,} bytes in {output}"])
 
 

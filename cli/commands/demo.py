@@ -109,8 +109,8 @@ class _Demo:
             self._say("piecrust call counter increment")
         self._say(None, f"{count(times, 'call')} spent {gas:,} gas.")
         with vm.session(draft=True) as session:
-            value = session.query(counter, "read_value", returns="i64").data
-            self._say("piecrust query counter read_value --returns i64", str(value))
+            value = session.query(counter, "read_value").data
+            self._say("piecrust query counter read_value", str(value))
             commit = session.commit(message, operation=Operation("commit", (message,)))
         root = WorkingState(vm.store).state(commit).state_root
         self._say(
@@ -122,9 +122,9 @@ class _Demo:
     def _look_back(self, at: WorkingState, vm: VM, counter: ContractId, first: CommitId) -> None:
         at.workspace.move(first, Operation("checkout", ("main~1",)))
         with vm.session(draft=True) as session:
-            value = session.query(counter, "read_value", returns="i64").data
+            value = session.query(counter, "read_value").data
         self._say("piecrust checkout main~1", "Every commit can be opened again:")
-        self._say("piecrust query counter read_value --returns i64", str(value))
+        self._say("piecrust query counter read_value", str(value))
 
     def _branch(self, at: WorkingState, vm: VM, counter: ContractId, first: CommitId) -> CommitId:
         at.workspace.move(Symbolic(BRANCHES + "side"), Operation("switch", ("-c", "side")), create=first)

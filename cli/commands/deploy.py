@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import BareArgument, parse_argument, parse_hex, values
+from piecrust.cli.arguments import parse_hex, values
 from piecrust.cli.command import Outcome, Settings, settings
 from piecrust.cli.configuration import default_owner
+from piecrust.cli.contract_code import interface_of
 from piecrust.cli.errors import FileProblem, UsageError
 from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logged, saving
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data
@@ -19,6 +20,7 @@ from piecrust.objects.refs import ALIASES, RefValue
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
 
 if TYPE_CHECKING:
+    from piecrust.cli.working_state import WorkingState
     from piecrust.vm.receipt import Receipt
 
 WASM_BYTES_MAX = 64 << 20
@@ -49,9 +51,9 @@ def deploy(
     """
     current = settings(context)
     wasm = read_wasm(file)
-    owner_bytes, told = default_owner(current.environment) if owner is None else (parse_hex(owner), None)
+    owner_bytes, hints = default_owner(current.environment) if owner is None else (parse_hex(owner), [])
     wanted = None if identifier is None else ContractId.from_hex(identifier.lower().removeprefix("0x"))
-    argument = init_argument(init)
+    argument = init_argument(init, wasm)
     with execution(context, meta=meta, host_queries=host_queries) as run:
         aliases = run.at.aliases()
         if alias is not None and alias in aliases:
@@ -69,12 +71,14 @@ def deploy(
                 init=argument,
                 gas_limit=DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit,
             )
-    data = {"contract": contract, "alias": alias, "owner": owner_bytes, "receipt": _receipt(receipt)}
+        told = None if receipt is None else receipt_data(receipt, None, run.at.interfaces)
+        ran = _receipt_lines(receipt, run.at, current)
+    data = {"contract": contract, "alias": alias, "owner": owner_bytes, "receipt": told}
     lines = fields(
         {"contract": current.style.contract(contract.hex()), "alias": alias or "", "owner": owner_bytes.hex()}
     )
     lines = [line for line in lines if line != "alias"]
-    return Outcome(data, [*lines, *_receipt_lines(receipt, alias or contract.short(), current)], hints=told or [])
+    return Outcome(data, [*lines, *ran], hints=hints)
 
 
 def migrate(
@@ -108,7 +112,7 @@ def migrate(
     wasm = read_wasm(file)
     owner_bytes = None if owner is None else parse_hex(owner)
     limit = DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit
-    passed = [] if argument is None else _values([argument])
+    passed = [] if argument is None else values([argument])
     with execution(context, meta=None, host_queries=host_queries) as run:
         target = run.at.contract(contract)
 
@@ -117,7 +121,7 @@ def migrate(
                 session.call(new, call, *passed, gas_limit=limit)
 
         meanwhile = run.session.migrate(
-            target, wasm, fill, owner=owner_bytes, init=init_argument(init), gas_limit=limit
+            target, wasm, fill, owner=owner_bytes, init=init_argument(init, wasm), gas_limit=limit
         )
         run.session.save_draft(logged("migrate", contract, Path(file).name))
         label = run.at.label(target)
@@ -138,7 +142,7 @@ def read_wasm(path: str) -> bytes:
         with Path(path).open("rb") as file:
             data = file.read(WASM_BYTES_MAX + 1)
     except OSError as error:
-        raise FileProblem(path, error) from error
+        raise FileProblem(path, error) from None
     if len(data) > WASM_BYTES_MAX:
         raise UsageError(f"{path!r} has more than {WASM_BYTES_MAX:,} bytes")
     if not path.endswith(".wat"):
@@ -155,24 +159,16 @@ def default_id(wasm: bytes) -> ContractId:
     return ContractId(blake3(wasm).digest())
 
 
-def init_argument(text: str | None) -> object:
-    """The argument of `init`; its type must be written."""
+def init_argument(text: str | None, wasm: bytes) -> object:
+    """The argument of `init`, by the type that is written or that the contract's interface gives."""
     if text is None:
         return None
-    if isinstance(parse_argument(text), BareArgument):
-        raise UsageError(f"the type of {text!r} is not known", hints=[f"--init u64:{text}"])
-    return values([text])[0]
+    interface = interface_of(wasm)
+    return values([text], None if interface is None else interface.init)[0]
 
 
-def _values(words: list[str]) -> list[object]:
-    return values(words)
-
-
-def _receipt(receipt: Receipt[Any] | None) -> dict[str, Any] | None:
-    return None if receipt is None else receipt_data(receipt, None)
-
-
-def _receipt_lines(receipt: Receipt[Any] | None, label: str, current: Settings) -> list[str]:
+def _receipt_lines(receipt: Receipt[Any] | None, at: WorkingState, current: Settings) -> list[str]:
     if receipt is None:
         return []
-    return [*event_lines(receipt.events, lambda _: label, current.style), f"init  {gas_line(receipt, current.style)}"]
+    events = event_lines(receipt.events, at.label, current.style, at.interfaces)
+    return [*events, f"init  {gas_line(receipt, current.style)}"]

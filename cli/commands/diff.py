@@ -178,5 +178,5 @@ def _write_svg(at: WorkingState, changes: Sequence[ChangedContract], path: str) 
     try:
         Path(path).write_text(drawing)
     except OSError as error:
-        raise FileProblem(path, error) from error
+        raise FileProblem(path, error) from None
     return f"the map is in {path}"

@@ -13,6 +13,7 @@ from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.graph import ASCII, BOX, draw
 from piecrust.cli.history import derivation_data, derivation_lines, derivation_of, gas_of, kinds_of_steps, touched_by
+from piecrust.cli.interfaces import Interfaces
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import CommitId
@@ -184,13 +185,14 @@ def show(
         if item["message"]:
             lines += ["", *(f"    {line}" for line in item["message"].splitlines())]
         lines += ["", *derivation_lines(derivation, at.label, style), ""]
+        told = derivation_data(derivation, Interfaces(lambda contract: at.interface(contract, at.state(commit))))
         for change in changes:
             paint = {"new": style.added, "gone": style.removed}.get(change.status, style.changed)
             text = f"{paint(change.status)} {style.contract(at.label(change.id))}, {count(len(change.pages), 'page')}"
             lines.append(", ".join([text, *change.details]))
     data = {
         **item,
-        "derivation": derivation_data(derivation),
+        "derivation": told,
         "changes": [
             {"contract": change.id, "status": change.status, "pages": [page.index for page in change.pages]}
             for change in changes

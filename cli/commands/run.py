@@ -22,10 +22,9 @@ from piecrust.cli.execution import (
     execution,
     logged,
     metadata_value,
-    parameter_types,
-    result_type,
 )
 from piecrust.cli.exit_codes import ExitCode
+from piecrust.cli.interfaces import function_in, result_type
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, value_line
 from piecrust.cli.working_state import alias_value
 from piecrust.objects.ids import ContractId
@@ -80,7 +79,8 @@ def run(
             try:
                 data, shown = script.execute(step)
             except UsageError as error:
-                raise UsageError(f"step {number}: {error}", hints=error.hints) from error.__cause__
+                error.args = (f"step {number}: {error}",)
+                raise
             except Exception as error:
                 error.add_note(f"in step {number} of {file}")
                 raise
@@ -111,7 +111,7 @@ def read_steps(path: str) -> list[Mapping[str, Any]]:
         with Path(path).open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise FileProblem(path, error) from error
+        raise FileProblem(path, error) from None
     if len(data) > FILE_BYTES_MAX:
         raise UsageError(f"{path!r} has more than {FILE_BYTES_MAX:,} bytes")
     try:
@@ -147,7 +147,6 @@ class Script:
         self.refs: dict[str, RefValue | None] = {}
         self._run, self._current, self._folder = execution_, current, folder
         self._aliases = dict(execution_.at.aliases())
-        self._interfaces: dict[ContractId, Any] = {}
 
     def execute(self, step: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Do one step; what it gave, for the envelope and for people."""
@@ -169,15 +168,17 @@ class Script:
             wasm,
             bytes.fromhex(owner) if owner else default_owner(self._current.environment)[0],
             contract_id=contract,
-            init=init_argument(None if init is None else str(init)),
+            init=init_argument(None if init is None else str(init), wasm),
             gas_limit=_gas_limit(step),
         )
         alias = _text(step, "alias", default="")
         if alias:
             self.refs[ALIASES + alias] = alias_value(contract)
             self._aliases[alias] = contract
-        self._interfaces[contract] = interface_of(wasm)
-        data = {"deploy": contract, "receipt": None if receipt is None else receipt_data(receipt, None)}
+        interfaces = self._run.at.interfaces
+        interfaces.add(contract, interface_of(wasm))
+        told = None if receipt is None else receipt_data(receipt, None, interfaces)
+        data = {"deploy": contract, "receipt": told}
         return data, [f"deploy {self._current.style.contract(alias or contract.short())}"]
 
     def _meta(self, step: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -191,15 +192,13 @@ class Script:
     def _call(self, step: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], list[str]]:
         name, function = _text(step, kind), _text(step, "function")
         contract = self._aliases.get(name) or self._run.at.contract(name)
-        if contract not in self._interfaces:
-            self._interfaces[contract] = self._run.at.interface(contract)
-        interface = self._interfaces[contract]
+        interfaces = self._run.at.interfaces
+        described = function_in(interfaces.of(contract), function)
         words = step.get("args", [])
         if not isinstance(words, list):
             raise UsageError("args takes a list of words", hints=['"args": ["u64:5"]'])
-        passed = values([str(word) for word in words], parameter_types(interface, function))
-        returns = _text(step, "returns", default="") or None
-        rust = result_type(interface, function, returns)
+        passed = values([str(word) for word in words], described)
+        rust = result_type(described, _text(step, "returns", default="") or None)
         method = self._run.session.query if kind == "query" else self._run.session.call
         receipt: Receipt[Any] = method(contract, function, *passed, gas_limit=_gas_limit(step), returns=rust)
         shown = value_line(receipt, rust)
@@ -207,10 +206,8 @@ class Script:
         style = self._current.style
         lines = [f"{kind} {style.contract(name)} {function} {shown}".rstrip() + f"  {gas_line(receipt, style)}"]
         label = self._run.at.label
-        return {kind: contract, "function": function, **receipt_data(receipt, rust)}, [
-            *lines,
-            *event_lines(receipt.events, label, style),
-        ]
+        data = {kind: contract, "function": function, **receipt_data(receipt, rust, interfaces)}
+        return data, [*lines, *event_lines(receipt.events, label, style, interfaces)]
 
 
 def _check(step: Mapping[str, Any], shown: str) -> None:

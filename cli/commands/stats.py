@@ -107,4 +107,4 @@ def _draw(path: str, growth: list[int]) -> None:
     try:
         Path(path).write_text(drawing)
     except OSError as error:
-        raise FileProblem(path, error) from error
+        raise FileProblem(path, error) from None

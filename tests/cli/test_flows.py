@@ -144,7 +144,7 @@ def test_contracts_see_the_context_of_their_calls(store: Command, vm: VM) -> Non
     store("deploy", contract_file("session_data"), "--alias", "data")
     identifier = center["contract"]
     assert store("call", "center", "own_id", "--returns", "ContractId").lines[0] == f"0x{identifier}"
-    assert store("call", "center", "own_owner").lines[0] == OWNER.hex()
+    assert store("call", "center", "own_owner").lines[0] == f"0x{OWNER.hex()}"
     assert store("call", "center", "calling_contract", "--returns", "Option<[u8; 32]>").lines[0] == "None"
     assert store("call", "data", "block_height", "--returns", "Option<u64>").lines[0] == "Some(42)"
     store("meta", "set", "block_height", "u64:43")
