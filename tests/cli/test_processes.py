@@ -1,0 +1,199 @@
+"""The command as processes: every command once, signals, pipes, and two at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from piecrust.cli.command_table import COMMANDS
+from support.command import TIMEOUT_SECONDS, Command, contract_file
+
+SCRIPT = {"call": "counter", "function": "increment"}
+
+# In this order on one store; each is (exit code, words).
+SESSION: list[tuple[int, list[str]]] = [
+    (0, ["init"]),
+    (0, ["deploy", contract_file("counter"), "--alias", "counter"]),
+    (0, ["call", "counter", "increment"]),
+    (0, ["query", "counter", "read_value"]),
+    (0, ["meta", "set", "height", "u64:7"]),
+    (0, ["meta", "get"]),
+    (0, ["meta", "unset", "height"]),
+    (0, ["status"]),
+    (0, ["diff"]),
+    (0, ["commit", "-m", "first"]),
+    (0, ["run", "steps.jsonl", "-m", "second"]),
+    (0, ["alias", "c", "counter"]),
+    (0, ["contracts"]),
+    (0, ["ls-contracts"]),
+    (0, ["memory", "counter"]),
+    (0, ["root"]),
+    (0, ["log", "--graph"]),
+    (0, ["show"]),
+    (0, ["tag", "v1"]),
+    (0, ["branch", "side", "main~1"]),
+    (0, ["switch", "side"]),
+    (0, ["checkout", "main"]),
+    (0, ["merge", "side"]),
+    (0, ["restore", "main~1"]),
+    (0, ["bisect", "start", "main", "main~1"]),
+    (0, ["bisect", "status"]),
+    (0, ["bisect", "reset"]),
+    (0, ["undo"]),
+    (0, ["redo"]),
+    (0, ["op-log"]),
+    (0, ["rev-parse", "HEAD"]),
+    (0, ["cat-object", "commit", "HEAD_ID"]),
+    (0, ["migrate", "counter", contract_file("box")]),
+    (0, ["stats"]),
+    (0, ["doctor"]),
+    (0, ["demo"]),
+    (0, ["completion", "bash"]),
+]
+
+
+def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Command) -> None:
+    Path(piecrust.directory, "steps.jsonl").write_text(json.dumps(SCRIPT))
+    head = ""
+    for code, words in SESSION:
+        answer = piecrust.process(*(head if word == "HEAD_ID" else word for word in words), "--json", code=code)
+        assert answer.stderr == ""
+        assert answer.stdout.count("\n") == 1
+        envelope = json.loads(answer.stdout)
+        assert list(envelope) == ["schema", "command", "ok", "data", "warnings", "errors"]
+        name = " ".join(words[:2]) if words[0] in ("meta", "bisect") else words[0]
+        assert (envelope["schema"], envelope["command"], envelope["ok"]) == ("piecrust.cli/1", name, code == 0)
+        if words[0] == "rev-parse":
+            head = envelope["data"]["revisions"][0]["commit"]
+
+
+def test_the_session_has_every_command() -> None:
+    assert {words[0] for _, words in SESSION} == set(COMMANDS)
+
+
+@pytest.fixture
+def endless(store: Command) -> Command:
+    store("deploy", contract_file("endless"), "--alias", "endless")
+    return store
+
+
+def start(piecrust: Command, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "piecrust", *words],
+        cwd=piecrust.directory,
+        env={**os.environ, **piecrust.environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_an_interrupt_ends_an_endless_contract_at_once_with_nothing_written(endless: Command) -> None:
+    function = endless.json("contracts", "--functions")["contracts"][0]["functions"][0]
+    before = endless.json("status")
+    process = start(endless, "call", "endless", function, "--gas-limit", str(2**63))
+    used = 0.0
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while used < 1.0 and time.monotonic() < deadline:  # of processor time: it is in the contract by then
+        assert process.poll() is None
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    # Ended by the signal itself, which is what shells report as 130.
+    assert process.returncode == -signal.SIGINT
+    assert errors == ""
+    assert {**endless.json("status"), "size": before["size"]} == before
+
+
+def test_a_reader_that_goes_away_is_no_error(counting: Command) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(counting, "log", stdout=writing)
+    os.close(writing)
+    _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 141
+    assert errors == ""
+
+
+WAITING = """
+import pathlib, time
+
+def wait(argument):
+    pathlib.Path("asked").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.02)
+    return argument
+
+QUERIES = {"hash": wait}
+"""
+
+
+def test_of_two_calls_at_once_the_later_one_is_told_and_loses_nothing(store: Command) -> None:
+    Path(store.directory, "waiting.py").write_text(WAITING)
+    store("deploy", contract_file("host_queries"), "--alias", "asking")
+    store("deploy", contract_file("counter"), "--alias", "counter")
+    slow = start(store, "call", "asking", "hash", "Vec<u8>:01", "--host-queries", "waiting:QUERIES")
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not Path(store.directory, "asked").exists() and time.monotonic() < deadline:
+        assert slow.poll() is None, slow.communicate()
+        time.sleep(0.02)
+    store("call", "counter", "increment")
+    Path(store.directory, "go").touch()
+    _, errors = slow.communicate(timeout=TIMEOUT_SECONDS)
+    assert slow.returncode == 6
+    assert errors.startswith("Error: draft is at ")
+    assert "Hint: piecrust status" in errors
+    assert store("query", "counter", "read_value").stdout == "253\n"
+
+
+LISTING = """
+import contextlib, io, sys
+from piecrust.cli.app import app
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    app(sys.argv[1:])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+print(*sorted(name for name in sys.modules if name.startswith("piecrust.")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        (["--help"], {"wasmtime", "rich", "pydantic", "cbor2", "blake3", "zstandard"}),
+        (["completion", "--words", "1", "--", "piecrust", "st"], {"wasmtime", "rich", "pydantic", "zstandard"}),
+        (["log", "--help"], {"wasmtime", "rich", "pydantic"}),
+        (["status"], {"wasmtime", "rich", "pydantic"}),
+        (["log"], {"wasmtime", "rich", "pydantic"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_slow_to_import_is_imported_when_it_is_needed(
+    counting: Command, words: list[str], unwanted: set[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTING, *words],
+        cwd=counting.directory,
+        env={**os.environ, **counting.environment},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert unwanted & set(done.stdout.splitlines()[0].split()) == set()
+
+
+def test_colours_follow_the_usual_variables(counting: Command) -> None:
+    plain = counting.process("log", "--oneline").stdout
+    assert "\x1b[" not in plain
+    assert "\x1b[" in counting.process("log", "--oneline", env={"CLICOLOR_FORCE": "1"}).stdout
+    assert "\x1b[" not in counting.process("log", env={"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}).stdout
+    assert "\x1b[" in counting.process("log", "--color", "always", env={"NO_COLOR": "1"}).stdout
+    counting("log", "--color", "pink", code=2)
