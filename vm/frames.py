@@ -234,6 +234,15 @@ class Execution:
             self.answers.append(QueryAnswer(CALL_HOOK, self.nested, QueryFailure("Panic", refusal)))
             raise HookRefused(refusal)
 
+    def check_time(self) -> None:
+        """Ends a host function that takes long, if the call's time is up.
+
+        Raises:
+            TimeLimitExceeded: It is.
+        """
+        if self._deadline is not None and self._deadline.passed:
+            raise errors.TimeLimitExceeded(self._deadline.seconds)
+
     def instantiate(self, contract: DeployedContract) -> None:
         """Makes the first instance of a contract that is being deployed, over the memory that its data was written to.
 

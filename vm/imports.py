@@ -7,6 +7,8 @@ not its length, as in the original.
 
 from __future__ import annotations
 
+import codecs
+
 from piecrust.objects.ids import ContractId
 from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors, host, host_queries
@@ -15,7 +17,13 @@ from piecrust.vm.events import Event
 from piecrust.vm.frames import CallTooDeep, Execution, Frame, HookRefused
 from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
 from piecrust.vm.instance import Instance
-from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CONTRACT_ID_BYTES, EVENT_BYTE_GAS, callee_gas_limit
+from piecrust.vm.limits import (
+    ARGUMENT_BYTES_MAX,
+    CONTRACT_ID_BYTES,
+    EVENT_BYTE_GAS,
+    NAME_BYTES_MAX,
+    callee_gas_limit,
+)
 from piecrust.vm.recorder import UNCONTAINED_KIND
 from piecrust.vm.transient import TransientQuery, set_price
 
@@ -41,7 +49,7 @@ def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argu
     _check(frame, name_at, name_length)
     _check_argument(frame, argument_length)
     try:
-        function = memory.read(name_at, name_length).decode()
+        function = _read_text(execution, frame, name_at, name_length)
     except UnicodeDecodeError as error:
         raise errors.InvalidUtf8("function name", error.start) from None
     callee = ContractId(memory.read(callee_at, CONTRACT_ID_BYTES))
@@ -69,7 +77,7 @@ def hq(execution: Execution, name_at: int, name_length: int, argument_length: in
     frame = _running(execution)
     _check(frame, name_at, name_length)
     _check_argument(frame, argument_length)
-    name = _text(frame, name_at, name_length, "host query name")
+    name = _text(execution, frame, name_at, name_length, "host query name")
     memory, buffer = frame.contract.memory, frame.contract.code.argument
     query = execution.host_queries.get(name)
     if query is None:
@@ -93,7 +101,7 @@ def hd(execution: Execution, name_at: int, name_length: int) -> int:
     """Reads the session's metadata: the length of the value, now in the argument buffer; 0 for an unknown name."""
     frame = _running(execution)
     _check(frame, name_at, name_length)
-    value = execution.metadata.get(_text(frame, name_at, name_length, "metadata name"))
+    value = execution.metadata.get(_text(execution, frame, name_at, name_length, "metadata name"))
     if not value:
         return 0
     _answer(frame, value)
@@ -108,7 +116,10 @@ def emit(execution: Execution, topic_at: int, topic_length: int, data_length: in
     _charge(frame, EVENT_BYTE_GAS * (topic_length + data_length))
     contract = frame.contract
     data = contract.memory.read(contract.code.argument, data_length)
-    topic = _text(frame, topic_at, topic_length, "event topic")
+    try:
+        topic = contract.memory.read(topic_at, topic_length).decode()  # as long as it is: it was paid for
+    except UnicodeDecodeError as error:
+        raise errors.ContractTrap(f"event topic is not UTF-8 (at byte {error.start})") from None
     execution.events.append(Event(contract.id, topic, data, reverted=False))
 
 
@@ -211,9 +222,31 @@ def _answer(frame: Frame, data: bytes) -> None:
     contract.memory.write(contract.code.argument, data)
 
 
-def _text(frame: Frame, offset: int, length: int, what: str) -> str:
+def _read_text(execution: Execution, frame: Frame, offset: int, length: int) -> str:
+    """Text in the contract's memory; of text that is too long for a name, a part that no name is equal to.
+
+    Contracts pay nothing for its length, so what is long is read in pieces, up to its first error.
+    """
+    memory = frame.contract.memory
+    if length <= NAME_BYTES_MAX:
+        return memory.read(offset, length).decode()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    beginning = ""
+    for at in range(0, length, NAME_BYTES_MAX):
+        execution.check_time()
+        size = min(NAME_BYTES_MAX, length - at)
+        try:
+            piece = decoder.decode(memory.read(offset + at, size), final=at + size == length)
+        except UnicodeDecodeError as error:
+            error.start += at - (len(error.object) - size)
+            raise
+        beginning = beginning or piece[:64]
+    return f"{beginning}... ({length} bytes)"
+
+
+def _text(execution: Execution, frame: Frame, offset: int, length: int, what: str) -> str:
     try:
-        return frame.contract.memory.read(offset, length).decode()
+        return _read_text(execution, frame, offset, length)
     except UnicodeDecodeError as error:
         raise errors.ContractTrap(f"{what} is not UTF-8 (at byte {error.start})") from None
 

@@ -16,6 +16,9 @@ ARGUMENT_BYTES_MAX: Final = 65_536
 
 CONTRACT_ID_BYTES: Final = 32
 
+NAME_BYTES_MAX: Final = 1 << 17
+"""No function, host query or metadata value has a longer name (WebAssembly's own limit is 100,000 bytes)."""
+
 CALLEE_GAS_PERCENT: Final = 93
 """What a callee gets of its caller's remaining gas when it is given no limit of its own."""
 

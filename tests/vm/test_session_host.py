@@ -10,11 +10,13 @@ from piecrust import (
     ContractDoesNotExist,
     ContractId,
     InvalidHostQuery,
+    InvalidUtf8,
     MissingFeed,
     MissingHostQuery,
     OutOfGas,
     Panic,
     SessionBusy,
+    TimeLimitExceeded,
 )
 from piecrust.objects.steps import Call, Failure, QueryFailure, feed_of
 from piecrust.rkyv import ByteArray, Ok, u32, u64
@@ -245,6 +247,27 @@ def test_metadata_is_what_contracts_read(vm: VM) -> None:
     assert session.remove_meta("height") == (7).to_bytes(8, "little")
     assert session.remove_meta("height") is None
     assert session.call_raw(A, "run", Program().data("height").data("raw").bytes()).data == bytes(8)
+
+
+def test_names_without_end_are_no_names_and_read_in_pieces(vm: VM) -> None:
+    session = opened(vm)
+    far, length = 0x4000_0000, 0x400_0000
+    data = session.call_raw(A, "run", Program().raw_call(0, far, length, 0, 0).raw_data(far, length).bytes()).data
+    assert data == (-3).to_bytes(4, "little", signed=True) + bytes(4)
+    with pytest.raises(MissingHostQuery, match="67108864 bytes"):
+        session.call_raw(A, "run", Program().raw_query(far, length, 0).bytes())
+    middle = far + (1 << 17) - 1
+    for broken, at in ((b"\xc3\xa9", None), (b"\xe2\x82\xac", None), (b"\xc3(", (1 << 17) - 1), (b"\0\xff", 1 << 17)):
+        program = Program().store(middle, broken).raw_call(0, far, length, 0, 0)
+        if at is None:
+            assert session.query(A, "run", program.bytes()).data[-4:] == (-3).to_bytes(4, "little", signed=True)
+        else:
+            with pytest.raises(InvalidUtf8) as caught:
+                session.query(A, "run", program.bytes())
+            assert caught.value.offset == at
+    for program in (Program().raw_call(0, far, 0xBFFF_FFFF, 0, 0), Program().raw_data(far, 0xBFFF_FFFF)):
+        with pytest.raises(TimeLimitExceeded):
+            session.call_raw(A, "run", program.bytes(), time_limit=0.01)
 
 
 # Transient data

@@ -25,9 +25,7 @@ ECHO = """(module (memory (export "memory") 1) (global (export "A") i32 (i32.con
   (func (export "init") (param i32) (result i32) local.get 0))"""
 
 INTERFACE = abi.Abi.of(
-    abi.Function.of(
-        "echo", {"first": "u32", "second": "Option<String>"}, "(u32, Option<String>)", doc="Says it again."
-    ),
+    abi.Function.of("echo", {"first": "u32", "second": "Option<String>"}, "(u32, Option<String>)", doc="Again."),
     abi.Function.of("raw", abi.RAW, abi.RAW),
     abi.Function.of("name", {"text": "Vec<u8>"}, "Vec<u8>", query=True),
     abi.Function.of("id", {"own": "[u8; 32]"}, "[u8; 32]"),
@@ -97,9 +95,7 @@ def test_functions_are_methods_with_docstrings_and_named_arguments(vm: VM) -> No
         name, _ = session.deploy(echo(), OWNER, init=(1, True))
         bound = session.contract(name, gas_limit=10**6)
         assert {"echo", "raw", "name"} <= set(dir(bound))
-        assert (
-            bound.echo.__doc__ == "echo(first: u32, second: Option<String>) -> (u32, Option<String>)\n\nSays it again."
-        )
+        assert bound.echo.__doc__ == "echo(first: u32, second: Option<String>) -> (u32, Option<String>)\n\nAgain."
         assert bound.echo.__name__ == "echo"
         receipt = bound.echo(second=None, first=3)
         assert (receipt.data, receipt.gas_limit) == ((3, None), 10**6)
@@ -135,10 +131,8 @@ def test_an_interface_may_lie_beside_the_file(open_vm: OpenVM, tmp_path: Path) -
     path.write_text(ECHO)
     (tmp_path / "echo.abi.json").write_text(abi.write(INTERFACE))
     with open_vm().session() as session:
-        for file in (path, str(path)):
-            name, receipt = session.deploy(
-                file, OWNER, contract_id=bytes(31) + bytes([len(str(type(file)))]), init=(1, False)
-            )
+        for number, file in enumerate((path, str(path))):
+            name, receipt = session.deploy(file, OWNER, contract_id=bytes(31) + bytes([number]), init=(1, False))
             assert receipt is not None
             assert session.call(name, "echo", 5, None).data == (5, None)
     (tmp_path / "echo.abi.json").write_text("{}")
