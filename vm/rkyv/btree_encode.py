@@ -155,8 +155,12 @@ def _pairs(
     key = sort_key(key_type)
 
     def pairs(value: Any) -> list[tuple[Any, Any]]:
+        unsorted = items(rust, value)
         try:
-            entries = sorted(((key(item[0]), item) for item in items(rust, value)), key=itemgetter(0), reverse=True)
+            entries = sorted(((key(item[0]), item) for item in unsorted), key=itemgetter(0), reverse=True)
+        except Mismatch as mismatch:
+            mismatch.within("key")
+            raise
         except TypeError:
             raise Mismatch(str(rust), f"a {describe(value)} whose keys have no common order") from None
         for (one, (found, _)), (other, _) in pairwise(entries):

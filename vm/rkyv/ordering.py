@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piecrust.vm.errors import InvalidType
+from piecrust.vm.rkyv.mismatch import Mismatch, describe
 from piecrust.vm.rkyv.products import array_exploder, field_exploder, sequence, tuple_exploder, variant_chooser
 from piecrust.vm.rkyv.scalars import as_bytes
 from piecrust.vm.rkyv.types import (
@@ -28,7 +29,7 @@ from piecrust.vm.rkyv.types import (
     VecType,
     is_bytes,
 )
-from piecrust.vm.rkyv.values import Ok, Some
+from piecrust.vm.rkyv.values import Err, Ok, Some
 
 SortKey = Callable[[Any], Any]
 
@@ -71,11 +72,21 @@ def _make(rust: RustType, of: Callable[[RustType], SortKey]) -> SortKey:
             item_key = of(item)
             return lambda value: () if value is None else (item_key(value.value if isinstance(value, Some) else value),)
         case ResultType(ok, err):
-            ok_key, err_key = of(ok), of(err)
-            return lambda value: (0, ok_key(value.value)) if isinstance(value, Ok) else (1, err_key(value.error))
+            return _branches(rust, of(ok), of(err))
         case EnumType():
             return _variants(rust, of)
     return (lambda _value: ()) if rust == UNIT else lambda value: value
+
+
+def _branches(rust: ResultType, ok_key: SortKey, err_key: SortKey) -> SortKey:
+    def key(value: Any) -> Any:
+        if isinstance(value, Ok):
+            return 0, ok_key(value.value)
+        if isinstance(value, Err):
+            return 1, err_key(value.error)
+        raise Mismatch(f"Ok or Err of {rust}", describe(value))
+
+    return key
 
 
 def _fields(explode: Callable[[Any], Any], keys: list[SortKey]) -> SortKey:

@@ -45,8 +45,8 @@ def array_exploder(rust: ArrayType) -> Explode:
 
 
 def sequence(rust: RustType, value: Any) -> Sequence[Any]:
-    """The value itself, if it is a sequence of items."""
-    if not isinstance(value, list | tuple | Sequence) or isinstance(value, str):
+    """The value itself, if it is a sequence of items; text and bytes are not."""
+    if not isinstance(value, list | tuple | Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
         raise Mismatch(str(rust), describe(value))
     return value
 

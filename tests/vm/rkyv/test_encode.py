@@ -122,8 +122,12 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Shape, "Circle", "expected a variant of Shape, got 'Circle'"),
     (Shape, Rect(1, -1), "Rect.h: expected u64"),
     (Color, Flag.ON, "expected a variant of Color, got Flag"),
-    (dict[u8, str], [1, 2], "expected BTreeMap<u8, String>, got list"),
+    (dict[u8, str], [1, 2], "^expected BTreeMap<u8, String>, got list"),
+    (list[u16], b"ab", "expected Vec<u16>, got bytes"),
     (dict[str, u8], {5: 1}, "key: expected String, got int"),
+    (dict[bytes32, u8], {"a": 1}, r"key: expected \[u8; 32\], got str"),
+    (set[Result[u8, str]], [5], "key: expected Ok or Err of Result<u8, String>, got int"),
+    (set[Account], ["a"], "key: expected Account, got str"),
     (set[u8], 5, "expected BTreeSet<u8>, got int"),
     (Range[u8], Range(1, 300), "end: expected u8"),
 ]
