@@ -7,7 +7,6 @@ marks its own writes, too. All pages of the base are put in place at the beginni
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
@@ -99,11 +98,14 @@ class MarkedRegion:
         """See `Region`."""
         return self.read(index * PAGE_BYTES, PAGE_BYTES)
 
-    def restore(self, granules: Sequence[int]) -> None:
+    def restore(self, granules: list[int]) -> None:
         """See `Region`."""
         for granule in granules:
             at = granule << GRANULE_BITS
             self._view[at : at + GRANULE_BYTES] = self._contents.granule(granule) or _ZEROS
+
+    def rebased(self) -> None:
+        """See `Region`. The last scan cleared all marks."""
 
     def scan(self) -> list[tuple[int, int]]:
         """See `Region`."""

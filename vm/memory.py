@@ -113,6 +113,7 @@ class Memory:
     def rebase(self, base: PageSource) -> None:
         """Takes what is here for the base: `base` must hold the same pages."""
         self._contents.rebase(base, self.written())
+        self._region.rebased()
         self._unsettled.clear()
         self._base_length = self.length
 

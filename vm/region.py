@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -28,11 +27,14 @@ class Region(Protocol):
     def page(self, index: int) -> bytes:
         """The 65,536 bytes of a page, zeros where there is none."""
 
-    def restore(self, granules: Sequence[int]) -> None:
+    def restore(self, granules: list[int]) -> None:
         """Sets granules (sorted) back to the contents. They do not count as written any more."""
 
+    def rebased(self) -> None:
+        """Takes note that the contents have a new base, which holds all that is here."""
+
     def scan(self) -> list[tuple[int, int]]:
-        """The granules that were written since the last scan."""
+        """The granules written since the last scan, in no order, but for some that the shadow has just as they are."""
 
     def extend(self, length: int) -> None:
         """Makes ready for a memory of that length, if it is longer than before."""

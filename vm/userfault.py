@@ -19,7 +19,7 @@ import struct
 import sys
 from ctypes import c_char_p, c_int, c_long, c_uint64, c_ulong, c_void_p
 
-from piecrust.vm.mapping import libc, quick_libc
+from piecrust.vm.mapping import libc, quick_libc, window
 
 WRITE_PROTECT, MISSING_AND_WRITE_PROTECT = 2, 3  # what a range is registered for
 
@@ -39,6 +39,7 @@ _UFFDIO_UNREGISTER = _request(2, _API, 0x01, 16)
 _UFFDIO_WAKE = _request(2, _API, 0x02, 16)
 _UFFDIO_COPY = _request(3, _API, 0x03, 40)
 _UFFDIO_ZEROPAGE = _request(3, _API, 0x04, 32)
+_UFFDIO_WRITEPROTECT = _request(3, _API, 0x06, 24)
 _PAGEMAP_SCAN = _request(3, ord("f"), 16, 96)
 _COPY_PROTECTED = 2
 _EAGAIN, _EEXIST = 11, 17
@@ -49,8 +50,9 @@ _PAGE_FAULT = 0x12
 
 _IS_WRITTEN, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO_PAGE = 1 << 1, 1 << 3, 1 << 4, 1 << 5
 _PROTECT_MATCHING, _REFUSE_OTHER_MODES = 1, 2
-_WORDS = 3  # of 64 bits in a range that a scan reports: first, end, categories
-_RANGES_FEW, _RANGES_MANY = 32, 4096
+_RANGE = struct.Struct("<QQQ")
+_RANGE_BYTES = _RANGE.size
+_RANGES_FEW, _RANGES_MANY = 64, 4096
 
 for _library in (libc, quick_libc):
     _library.ioctl.argtypes = [c_int, c_ulong, c_void_p]
@@ -120,6 +122,12 @@ class Descriptor:
                 break
             address += self._done(address, request[3])
 
+    def protect(self, address: int, size: int) -> None:
+        """Makes a range count as written only when it is written from here on."""
+        request = (c_uint64 * 3)(address, size, 1)
+        if _ioctl(self.fault, _UFFDIO_WRITEPROTECT, ctypes.addressof(request)):
+            raise OSError(ctypes.get_errno(), "UFFDIO_WRITEPROTECT")
+
     def wake(self, address: int, size: int) -> None:
         """Lets whoever waits for a page of the range try again."""
         self._control(_UFFDIO_WAKE, (c_uint64 * 2)(address, size), "UFFDIO_WAKE")
@@ -147,49 +155,57 @@ class Descriptor:
 
 
 class Scan:
-    """Finds what was written in one mapping; its request block is made once."""
+    """Finds what was written in one mapping, and with `protect` protects it again; its request block is made once.
 
-    __slots__ = ("_address", "_pagemap", "_ranges", "_request", "_request_address")
+    A scan reports ranges as the kernel does: 24 bytes each (first address, end, categories), in order. They are kept as
+    bytes, because comparing those with what another scan gave is cheaper than reading them.
+    """
 
-    def __init__(self, descriptor: Descriptor, address: int) -> None:
+    __slots__ = ("_address", "_pagemap", "_ranges", "_request", "_request_address", "_window")
+
+    def __init__(self, descriptor: Descriptor, address: int, *, protect: bool) -> None:
         self._address = address
         self._pagemap = descriptor.pagemap
-        self._ranges = (c_uint64 * (_RANGES_FEW * _WORDS))()
+        flags = _REFUSE_OTHER_MODES | (_PROTECT_MATCHING if protect else 0)
         self._request = (c_uint64 * 12)(
-            96, _PROTECT_MATCHING | _REFUSE_OTHER_MODES,
-            address, address, 0, ctypes.addressof(self._ranges), _RANGES_FEW, 0,
+            96, flags, address, address, 0, 0, 0, 0,
             _IS_ZERO_PAGE, _IS_WRITTEN | _IS_ZERO_PAGE, _IS_PRESENT | _IS_SWAPPED, _IS_WRITTEN,
         )  # fmt: skip
         self._request_address = ctypes.addressof(self._request)
+        self._allow(_RANGES_FEW)
 
     def extend(self, end: int) -> None:
         """Looks at [0, `end`) of the mapping from here on."""
         self._request[3] = self._address + end
 
-    def __call__(self) -> list[tuple[int, int]]:
-        """Granules written since the last scan, as (first, end), in order."""
+    def run(self) -> bytes:
+        """Scans; reports the ranges that fit."""
         count = _ioctl(self._pagemap, _PAGEMAP_SCAN, self._request_address)
-        if count == 0:
-            return []
         if count < 0:
             raise OSError(ctypes.get_errno(), "PAGEMAP_SCAN")
-        base, ranges = self._address, self._ranges
-        if count == 1:
-            return [(ranges[0] - base >> 12, ranges[1] - base >> 12)]
-        words = ranges[: count * _WORDS]
-        found = [(words[i] - base >> 12, words[i + 1] - base >> 12) for i in range(0, len(words), _WORDS)]
-        if count == self._request[6]:
-            found += self._rest()
+        return self._window[: count * _RANGE_BYTES]
+
+    def is_full(self, seen: bytes) -> bool:
+        """Whether there may be ranges that did not fit into a report."""
+        return len(seen) == int(self._request[6]) * _RANGE_BYTES
+
+    def ranges(self, seen: bytes) -> list[tuple[int, int]]:
+        """What a report says, in granules (first, end); scans on where it was full."""
+        base = self._address
+        found = [(first - base >> 12, end - base >> 12) for first, end, _ in _RANGE.iter_unpack(seen)]
+        if self.is_full(seen):
+            request = self._request
+            self._allow(_RANGES_MANY)
+            start, request[2] = request[2], request[4]
+            try:
+                found += self.ranges(self.run())
+            finally:
+                request[2] = start
         return found
 
-    def _rest(self) -> list[tuple[int, int]]:
-        """Goes on where a full vector ended, with a larger one."""
-        request = self._request
-        if request[6] < _RANGES_MANY:
-            self._ranges = (c_uint64 * (_RANGES_MANY * _WORDS))()
-            request[5], request[6] = ctypes.addressof(self._ranges), _RANGES_MANY
-        start, request[2] = request[2], request[4]
-        try:
-            return self()
-        finally:
-            request[2] = start
+    def _allow(self, count: int) -> None:
+        """Makes room for so many ranges in a report."""
+        if count > self._request[6]:
+            self._ranges = (c_uint64 * (count * _RANGE_BYTES // 8))()
+            self._window = window(ctypes.addressof(self._ranges), count * _RANGE_BYTES)
+            self._request[5], self._request[6] = ctypes.addressof(self._ranges), count

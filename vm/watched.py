@@ -16,7 +16,8 @@ from piecrust.vm import pager
 from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents
 from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, renew, reserve, window, writable
-from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT, Scan
+from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT
+from piecrust.vm.writes import Writes
 
 PAGES_IN_PLACE_MAX = 16
 """A memory of at most so many pages is loaded at once; the pages of a larger one come when they are touched."""
@@ -32,8 +33,8 @@ class WatchedRegion:
     """The bytes of one memory, and which of them were written. See `Region`."""
 
     __slots__ = (
-        "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_scan", "_scan_end",
-        "_view", "address", "failure", "size",
+        "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_scan_end", "_view",
+        "_writes", "address", "failure", "size",
     )  # fmt: skip
 
     def __init__(self, size: int, length: int, contents: Contents) -> None:
@@ -45,7 +46,7 @@ class WatchedRegion:
         try:
             self._bytes = window(self.address, size)
             self._view = writable(self.address, size)
-            self._scan = Scan(self._descriptor, self.address)
+            self._writes = Writes(self._descriptor, self.address, self._bytes, contents)
             self._present: set[int] = set()  # pages in place, of those parts that may miss some
             self._paged = self._opened = self._scan_end = 0
             self._next, self._ahead = -1, 1
@@ -90,7 +91,7 @@ class WatchedRegion:
         at = index * PAGE_BYTES
         return self._bytes[at : at + PAGE_BYTES]
 
-    def restore(self, granules: Sequence[int]) -> None:
+    def restore(self, granules: list[int]) -> None:
         """See `Region`."""
         for granule in granules:
             at = granule << GRANULE_BITS
@@ -101,11 +102,15 @@ class WatchedRegion:
                 discard(self.address + at, GRANULE_BYTES)
             else:
                 self._view[at : at + GRANULE_BYTES] = _ZEROS
-        self._scan()
+        self._writes.restored(granules)
 
     def scan(self) -> list[tuple[int, int]]:
         """See `Region`."""
-        return self._scan()
+        return self._writes.scan()
+
+    def rebased(self) -> None:
+        """See `Region`."""
+        self._writes.forget()
 
     def extend(self, length: int) -> None:
         """See `Region`."""
@@ -240,10 +245,11 @@ class WatchedRegion:
         if opened:
             renew(self.address, opened)
             self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
+        self._writes.forget()
         self._paged = opened
         self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
 
     def _extend_scan(self, end: int) -> None:
         if end > self._scan_end:
             self._scan_end = end
-            self._scan.extend(end)
+            self._writes.extend(end)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from piecrust.vm import memory, tracking
+from piecrust.vm import memory, tracking, writes
 from piecrust.vm.contents import GRANULE_BYTES, GRANULES, PAGE_BYTES
 from piecrust.vm.errors import ContractTrap
 from support.scratch import ARGUMENT, Pages, Scratch, host_functions, page
@@ -160,7 +160,9 @@ class Pair:
 
 addresses = st.one_of(
     st.integers(0, 8 * PAGE_BYTES),
-    st.sampled_from([0, 4090, PAGE_BYTES - 4, 20 * PAGE_BYTES, 300 * PAGE_BYTES, 1 << 31, HIGHEST - 8]),
+    st.sampled_from(
+        [0, 8, 4090, PAGE_BYTES - 4, 3 * PAGE_BYTES, 20 * PAGE_BYTES, 300 * PAGE_BYTES, 1 << 31, HIGHEST - 8]
+    ),
 )
 steps = st.one_of(
     st.tuples(st.just("store"), addresses, st.integers(0, 3)),
@@ -185,17 +187,20 @@ steps = st.one_of(
 bases = st.sampled_from([(), (0, 2), (0, 1, 2, 3, 20, 65_535), tuple(range(24)), (*range(20), 300)])
 
 
-@pytest.mark.parametrize("bulk", [memory.BULK_GRANULES, 3, 0])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize(
+    ("bulk", "hot"), [(memory.BULK_GRANULES, writes.HOT_MAX), (memory.BULK_GRANULES, 2), (3, 3), (0, 1)]
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(base=bases, program=st.lists(steps, min_size=1, max_size=25))
 def test_memory_is_what_the_model_says(
-    tracker: str, bulk: int, base: tuple[int, ...], program: list[tuple[object, ...]]
+    tracker: str, bulk: int, hot: int, base: tuple[int, ...], program: list[tuple[object, ...]]
 ) -> None:
-    """`bulk` granules are much already, so that little is archived as much is."""
+    """`bulk` granules are much already, so that little is archived as much is; and few are kept as hot."""
     with (
         host_functions(),
         patch.object(memory, "BULK_GRANULES", bulk),
         patch.object(memory, "RESIDENT_GRANULES", bulk * 4),
+        patch.object(writes, "HOT_MAX", hot),
     ):
         pair = Pair({index: page(index) for index in base})
         try:

@@ -1,0 +1,122 @@
+"""Which granules of a watched mapping were written, found with as few page faults as can be.
+
+Protecting a granule makes the next write to it a page fault, and the scan after that a longer one: 2.4 us for each
+granule and boundary, most of what a small call costs. But a granule that was written since the base counts for ever
+(or until that is undone), so it need not be noticed again; only its content may have changed. Those that contracts
+write over and over, like their stack, are *hot*: they stay unprotected, and each scan compares them with the shadow,
+which takes 0.2 us.
+
+- Whatever is not protected is hot, or will be found by the next scan.
+- A granule that the shadow has lost is not hot any more, or is reported by every scan until the shadow has it again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, Contents
+from piecrust.vm.mapping import Window
+from piecrust.vm.userfault import Descriptor, Scan
+
+HOT_MAX: Final = 32
+"""Comparing more of them would cost more than it saves: then all are protected again."""
+
+_FEW = 8  # granules in a range that may become hot; longer ones are bulk
+
+Ranges = list[tuple[int, int]]
+
+
+class Writes:
+    """The written granules of one mapping, whose bytes are `data`."""
+
+    __slots__ = ("_address", "_contents", "_data", "_descriptor", "_expected", "_hot", "_looking", "_protecting")
+
+    def __init__(self, descriptor: Descriptor, address: int, data: Window, contents: Contents) -> None:
+        self._descriptor = descriptor
+        self._address = address
+        self._data = data
+        self._contents = contents
+        self._protecting = Scan(descriptor, address, protect=True)
+        self._looking = Scan(descriptor, address, protect=False)
+        self._hot: set[int] = set()
+        self._expected = b""  # what a look reports if nothing but hot granules was written
+
+    def extend(self, end: int) -> None:
+        """Looks at [0, `end`) of the mapping from here on."""
+        self._protecting.extend(end)
+        self._looking.extend(end)
+
+    def scan(self) -> Ranges:
+        """The granules written since the last scan, as ranges (first, end), in no order.
+
+        Of hot ones, those whose content is not what the shadow has.
+        """
+        hot, shadow = self._hot, self._contents.shadow
+        if not hot:
+            found = self._protecting.ranges(self._protecting.run())
+            if shadow:
+                self._heat(found)
+            return found
+        data, changed = self._data, []
+        for granule in hot:
+            at = granule << GRANULE_BITS
+            if data[at : at + GRANULE_BYTES] != shadow.get(granule):
+                changed.append((granule, granule + 1))
+        seen = self._looking.run()
+        if seen != self._expected:
+            changed += self._others(seen)
+        return changed
+
+    def restored(self, granules: list[int]) -> None:
+        """Takes note that granules were set back to the contents: they do not count as written any more."""
+        hot, shadow = self._hot, self._contents.shadow
+        hot.difference_update([granule for granule in granules if granule in hot and granule not in shadow])
+        if hot and not self._looking.is_full(seen := self._looking.run()):
+            self._protect(self._cold(seen))
+            self._expected = self._looking.run()
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Takes note that nothing counts as written any more."""
+        self._hot.clear()
+        self._protecting.ranges(self._protecting.run())
+
+    def _others(self, seen: bytes) -> Ranges:
+        """What a look found besides hot granules; some of it becomes hot, the rest is protected."""
+        hot = self._hot
+        if self._looking.is_full(seen):
+            hot.clear()
+            return self._protecting.ranges(self._protecting.run())
+        found = self._cold(seen)
+        self._heat(found)
+        if hot:
+            self._protect(self._cold(seen))
+            self._expected = self._looking.run()
+        return found
+
+    def _heat(self, found: Ranges) -> None:
+        """Keeps granules as hot that were written before. If they are too many, the next scan protects all of them."""
+        hot, shadow = self._hot, self._contents.shadow
+        for first, end in found:
+            if end - first <= _FEW:
+                hot.update(granule for granule in range(first, end) if granule in shadow)
+        if len(hot) > HOT_MAX:
+            hot.clear()
+
+    def _cold(self, seen: bytes) -> Ranges:
+        """The ranges of a look, without hot granules."""
+        cold: Ranges = []
+        for first, end in self._looking.ranges(seen):
+            start = first
+            for granule in sorted(granule for granule in self._hot if first <= granule < end):
+                if granule > start:
+                    cold.append((start, granule))
+                start = granule + 1
+            if end > start:
+                cold.append((start, end))
+        return cold
+
+    def _protect(self, ranges: Ranges) -> None:
+        for first, end in ranges:
+            self._descriptor.protect(self._address + (first << GRANULE_BITS), end - first << GRANULE_BITS)
