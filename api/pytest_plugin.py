@@ -101,7 +101,7 @@ class GasSnapshots:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Look at the gas once a test has passed."""
         result = yield
-        session = pyfuncitem.funcargs.get("session")
+        session: Any = pyfuncitem.funcargs.get("session")
         if session is not None:
             self._look(pyfuncitem.nodeid, gas_spent(session))
         return result
