@@ -14,9 +14,10 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.record import ContractRecord, MemoryKind
 from piecrust.objects.state import ContractChange, PageWrite, State
 from piecrust.vm.errors import ContractDoesNotExist
-from piecrust.vm.memory import Memory, MemoryPool
+from piecrust.vm.memory import Memory
 from piecrust.vm.modules import Code, Modules
 from piecrust.vm.pages import StoredPages
+from piecrust.vm.resting import RestingContract, RestingContracts
 
 if TYPE_CHECKING:
     from piecrust.vm.instance import Instance
@@ -106,14 +107,14 @@ class ContractTable:
         self,
         reader: ObjectReader,
         modules: Modules,
-        pool: MemoryPool,
+        resting: RestingContracts,
         base: State,
         working: State,
     ) -> None:
         self.base = base
         self._reader = reader
         self._modules = modules
-        self._pool = pool
+        self._resting = resting
         self._working = working
         self._loaded: dict[bytes, DeployedContract] = {}
 
@@ -214,12 +215,11 @@ class ContractTable:
         self._working = self.base
 
     def close(self, transaction: ObjectReader | None = None, committed: State | None = None) -> None:
-        """Forgets every contract; memories that hold what a stored state has are kept for other sessions.
+        """Forgets every contract; those that hold what a stored state has rest for other sessions.
 
         If all changes were committed, `committed` is the state that has them and `transaction` what it was written to.
         """
         for contract in self._loaded.values():
-            contract.close_instance()
             if not contract.opened:
                 continue
             memory, record = contract.memory, contract.record
@@ -228,8 +228,9 @@ class ContractTable:
                 assert record is not None, "a committed contract is in the state"
                 memory.rebase(self._pages(record))
             if record is not None and memory.clean:
-                self._pool.give(_pool_key(record), memory)
+                self._resting.give(_state_key(record), RestingContract(memory, contract.instance))
             else:
+                contract.close_instance()
                 memory.close()
         self._loaded = {}
 
@@ -239,11 +240,13 @@ class ContractTable:
     def _open(self, contract: DeployedContract) -> None:
         record = contract.record
         assert record is not None, "a contract without a record is open"
-        code = self._code(contract)
-        memory = self._pool.take(_pool_key(record))
-        if memory is None:
-            memory = Memory(code.kind, record.memory_length, self._pages(record))
-        contract.code, contract.memory, contract.opened = code, memory, True
+        contract.code = self._code(contract)
+        resting = self._resting.take(_state_key(record))
+        if resting is None:
+            contract.memory = Memory(contract.code.kind, record.memory_length, self._pages(record))
+        else:
+            contract.memory, contract.instance = resting
+        contract.opened = True
 
     def _code(self, contract: DeployedContract, *, interruptible: bool = False) -> Code:
         return self._modules.load(contract.bytecode_hash, lambda: self.bytecode(contract), interruptible=interruptible)
@@ -252,7 +255,7 @@ class ContractTable:
         return StoredPages(self._reader, record.memory_kind.shape, record.pages_root)
 
 
-def _pool_key(record: ContractRecord) -> tuple[bytes, ...]:
+def _state_key(record: ContractRecord) -> tuple[bytes, ...]:
     return record.id, record.bytecode, record.pages_root, record.memory_length.to_bytes(8, "little")
 
 

@@ -267,15 +267,14 @@ class Execution:
         contract, limit = frame.contract, frame.limit
         code, memory = contract.code, contract.memory
         instance = contract.instance
-        if instance is None:
+        if not contract.used:
+            contract.used = True
             memory.log = self._undo
+            self._used.append(contract)
+        if instance is None:
             if self._deadline is not None:
                 code = self.contracts.interruptible(contract)
             instance = contract.instance = Instance(code, memory, deadline=self._deadline)
-            self._used.append(contract)
-        elif not contract.used:
-            self._used.append(contract)
-        contract.used = True
         length = len(argument)
         if length > ARGUMENT_BYTES_MAX:
             raise errors.MemoryAccessOutOfBounds(0, length, ARGUMENT_BYTES_MAX)

@@ -30,10 +30,10 @@ from piecrust.vm.errors import ContractDoesNotExist, InvalidHostQuery
 from piecrust.vm.frames import Execution
 from piecrust.vm.history import CommitInfo, Names, commit_info, first_parents
 from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
-from piecrust.vm.memory import MemoryPool
 from piecrust.vm.modules import Modules
 from piecrust.vm.publication import Base, Publication
 from piecrust.vm.recorder import Recorder, metadata_after, pending_events
+from piecrust.vm.resting import RestingContracts
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.values import Interfaces, encode_metadata
@@ -74,13 +74,13 @@ class VM:
         """
         self.store = Store.open(Path(directory), create=create, read_only=read_only, sync=sync)
         self._modules = Modules(default_directory() if cache_directory is None else Path(cache_directory))
-        self._memories = MemoryPool()
+        self._resting = RestingContracts()
         self._interfaces = Interfaces()
         self._transient_storage = transient_storage
         self._host_queries: dict[str, RegisteredQuery] = {}
         self._resources = ExitStack()
         self._resources.callback(self.store.close)
-        self._resources.callback(self._memories.close)
+        self._resources.callback(self._resting.close)
         self.branches = Names(self.store, BRANCHES, self.resolve)
         self.tags = Names(self.store, TAGS, self.resolve)
 
@@ -99,7 +99,7 @@ class VM:
         vm._resources = ExitStack()
         vm._resources.callback(remove)
         vm._resources.callback(vm.store.close)
-        vm._resources.callback(vm._memories.close)
+        vm._resources.callback(vm._resting.close)
         return vm
 
     @property
@@ -264,7 +264,7 @@ class VM:
         return found.bytecode_hash
 
     def _table(self, base: State, working: State) -> ContractTable:
-        return ContractTable(self.store, self._modules, self._memories, base, working)
+        return ContractTable(self.store, self._modules, self._resting, base, working)
 
     def _session(self, base: Base, working: State, done: Transcript) -> Session:
         """A session in which `done` was done already."""
