@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blake3 import blake3
 from piecrust.objects.access import ObjectReader
 from piecrust.objects.ids import ZERO
 from piecrust.objects.node import BITS, SPAN, Node
@@ -75,6 +76,19 @@ class Opening:
     position: int
     leaf: bytes | None
     siblings: tuple[tuple[bytes, ...], ...]
+
+    def encode(self) -> bytes:
+        """As the original's tree would write it, of a leaf that is there; see `piecrust.objects.verifier.opening`."""
+        assert self.leaf is not None
+        value, at = self.leaf, self.position
+        levels, digits = list[bytes](), list[int]()
+        for siblings in self.siblings:
+            digit = at % (len(siblings) + 1)
+            levels.append(b"".join((*siblings[:digit], value, *siblings[digit:])))
+            digits.append(digit)
+            value, at = blake3(levels[-1]).digest(), at // (len(siblings) + 1)
+        places = b"".join([digit.to_bytes(4, "little") for digit in reversed(digits)])
+        return b"".join((value, *reversed(levels), places))
 
 
 def opening(reader: ObjectReader, shape: Shape, root: bytes, position: int) -> Opening:

@@ -27,50 +27,9 @@ from piecrust.objects.verifier.encoding import encode
 from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, LEVELS, chunk_values, parent_values
 from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
 from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION
+from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, Wanted
 
 SLICED_CHUNKS_MAX = 16  # of a page: beyond that it is given whole
-
-
-@dataclass(frozen=True, slots=True)
-class RecordOf:
-    """A contract: its bytecode, owner, length of memory and the root of its pages."""
-
-    contract: ContractId
-
-
-@dataclass(frozen=True, slots=True)
-class PageOf:
-    """All of a page of a contract's memory."""
-
-    contract: ContractId
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class RangeOf:
-    """Bytes of a contract's memory; where it was never written it reads as zeros."""
-
-    contract: ContractId
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class NoPage:
-    """That a page of a contract's memory was never written."""
-
-    contract: ContractId
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class NoContract:
-    """That the state has no such contract."""
-
-    contract: ContractId
-
-
-Wanted = RecordOf | PageOf | RangeOf | NoPage | NoContract
 
 
 def prove_state(reader: ObjectReader, commit: CommitId, wanted: Iterable[Wanted], *, deflate: bool = True) -> bytes:

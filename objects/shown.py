@@ -30,7 +30,7 @@ def show(
 ) -> tuple[bytes, bytes]:
     """The tree with the ways to some positions opened, whether there are leaves or not.
 
-    With `zero_leaves` there are leaves at all of them; these may be zero, which a stored tree doesn't tell from nothing.
+    With `zero_leaves` there are leaves at all of them; these may be zero, which a stored tree doesn't tell from none.
     """
     shown, wanted = Shown(), sorted(positions)
     place = Place.top(reader, shape, root)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 class Claim:
-    """Something proven. It has no truth value, so that `if verify(...)` can't be misread."""
+    """What a whole proof says. It has no truth value, so that `if verify(...)` can't be misread."""
 
     __slots__ = ()
 
@@ -20,7 +20,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitClaim(Claim):
+class CommitClaim:
     """A commit, with everything that its id covers; see `piecrust.objects.commit`."""
 
     id: bytes
@@ -38,7 +38,7 @@ class CommitClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class ContractClaim(Claim):
+class ContractClaim:
     """A contract of the state.
 
     Under a bare state root nothing but its position and the root of its pages is bound, `memory_bits` only if the proof
@@ -55,7 +55,7 @@ class ContractClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class PageClaim(Claim):
+class PageClaim:
     """All 65,536 bytes of a page of a contract's memory."""
 
     contract: ContractClaim
@@ -64,7 +64,7 @@ class PageClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class RangeClaim(Claim):
+class RangeClaim:
     """Bytes of a contract's memory; what lies in pages that were never written reads as zeros."""
 
     contract: ContractClaim
@@ -73,7 +73,7 @@ class RangeClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class AbsentPageClaim(Claim):
+class AbsentPageClaim:
     """A page of a contract's memory was never written."""
 
     contract: ContractClaim
@@ -81,7 +81,7 @@ class AbsentPageClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class AbsentContractClaim(Claim):
+class AbsentContractClaim:
     """The state has no contract with this id."""
 
     id: bytes
@@ -111,7 +111,7 @@ class AncestryClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class PageDifferenceClaim(Claim):
+class PageDifferenceClaim:
     """A page that differs, by its hashes; None where it was never written."""
 
     index: int
@@ -120,9 +120,10 @@ class PageDifferenceClaim(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class ContractDifferenceClaim(Claim):
+class ContractDifferenceClaim:
     """A contract that differs, and all of its pages that do; None where there is no such contract."""
 
+    id: bytes
     old: ContractClaim | None
     new: ContractClaim | None
     pages: tuple[PageDifferenceClaim, ...]

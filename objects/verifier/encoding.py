@@ -144,6 +144,11 @@ def an_integer(value: object, maximum: int) -> int:
     return value
 
 
+def is_number(value: object, *numbers: int) -> bool:
+    """Whether it is one of these integers; True and False are none."""
+    return type(value) is int and value in numbers
+
+
 def rising(values: list[bytes] | list[int] | list[tuple[int, int]]) -> None:
     """Fails unless each value is greater than the one before it."""
     if any(a >= b for a, b in pairwise(values)):  # type: ignore[operator]  # all values are of one type

@@ -70,12 +70,12 @@ def _contract_differences(
         else:  # trees of different heights: each is shown whole
             went, came = _page_differences(limits, old, None, given), _page_differences(limits, None, new, given)
             pages = {i: (went.get(i, (None,))[0], came.get(i, (None, None))[1]) for i in went | came}
-        yield ContractDifferenceClaim(old, new, _listed(pages))
+        yield _difference(old, new, pages)
     else:
         if old is not None:
-            yield ContractDifferenceClaim(old, None, _listed(_page_differences(limits, old, None, given)))
+            yield _difference(old, None, _page_differences(limits, old, None, given))
         if new is not None:
-            yield ContractDifferenceClaim(None, new, _listed(_page_differences(limits, None, new, given)))
+            yield _difference(None, new, _page_differences(limits, None, new, given))
     if next(given, None) is not None:
         fail("pages of no contract")
 
@@ -103,9 +103,11 @@ def _page_differences(
     return found
 
 
-def _listed(pages: PageHashes) -> tuple[PageDifferenceClaim, ...]:
-    differing = {index: hashes for index, hashes in sorted(pages.items()) if hashes[0] != hashes[1]}
-    return tuple([PageDifferenceClaim(index, *hashes) for index, hashes in differing.items()])
+def _difference(old: ContractClaim | None, new: ContractClaim | None, pages: PageHashes) -> ContractDifferenceClaim:
+    contract = old or new
+    assert contract is not None
+    listed = [PageDifferenceClaim(index, *pair) for index, pair in sorted(pages.items()) if pair[0] != pair[1]]
+    return ContractDifferenceClaim(contract.id or ZERO, old, new, tuple(listed))
 
 
 def _jump_depth(depth: int) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 
 from blake3 import blake3
 from piecrust.objects.verifier.claims import CommitClaim, ContractClaim
-from piecrust.objects.verifier.encoding import U64_MAX, an_array, an_integer, encode, fail, some_bytes
+from piecrust.objects.verifier.encoding import U64_MAX, an_array, an_integer, encode, fail, is_number, some_bytes
 from piecrust.objects.verifier.tree import PAGES, ZERO
 
 RECORD_VERSION: Final = 1
@@ -25,7 +25,7 @@ def position_key(contract: bytes) -> int:
 def a_record(value: object) -> tuple[ContractClaim, bytes]:
     """A contract record, and its address."""
     version, contract, bytecode, owner, bits, length, pages_root, position = an_array(value, 8)
-    if version != RECORD_VERSION or bits not in PAGES or position == 0:
+    if not is_number(version, RECORD_VERSION) or not is_number(bits, *PAGES) or position == 0:
         fail("a record of no known version or memory")
     claim = ContractClaim(
         position=an_integer(position, (1 << 32) - 1),
@@ -80,7 +80,7 @@ def a_link(value: object) -> tuple[int, int, tuple[bytes, ...], bytes | None]:
     """Generation, depth, parents and jump of a commit."""
     version, generation, depth, parents, jump, content = an_array(value, 6)
     some_bytes(content, 32)
-    if version != COMMIT_VERSION:
+    if not is_number(version, COMMIT_VERSION):
         fail("a commit of no known version")
     return (
         an_integer(generation, U64_MAX),

@@ -16,7 +16,7 @@ from piecrust.objects.verifier.claims import (
     RangeClaim,
     StateClaim,
 )
-from piecrust.objects.verifier.encoding import U64_MAX, an_array, an_integer, fail, rising, some_bytes
+from piecrust.objects.verifier.encoding import U64_MAX, an_array, an_integer, fail, is_number, rising, some_bytes
 from piecrust.objects.verifier.records import a_commit, a_record, position_key
 from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, sliced_hash
 from piecrust.objects.verifier.tree import CONTRACTS, PAGES, RANGE_BYTES_MAX, ZERO, Limits, is_empty, roots_of
@@ -156,7 +156,7 @@ class _Contract:
         """The hash of a page that is given whole or in slices."""
         self._limits.take(pages=1)
         encoding, *fields = an_array(page) or fail("an empty page")
-        if encoding == SLICES and len(fields) == 3:
+        if is_number(encoding, SLICES) and len(fields) == 3:
             mask, siblings, data = an_integer(fields[0], U64_MAX), some_bytes(fields[1]), some_bytes(fields[2])
             numbers = [n for n in range(CHUNKS) if mask >> n & 1]
             if not numbers or len(data) != len(numbers) * CHUNK_BYTES:
@@ -164,7 +164,7 @@ class _Contract:
             chunks = {n: data[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES] for i, n in enumerate(numbers)}
             self._chunks.update({index * CHUNKS + n: chunk for n, chunk in chunks.items()})
             return sliced_hash(chunks, siblings)
-        if encoding not in (RAW, DEFLATED) or len(fields) != 1:
+        if not is_number(encoding, RAW, DEFLATED) or len(fields) != 1:
             fail("a page in no known form")
         given = some_bytes(fields[0])
         self._whole[index] = some_bytes(_inflated(given) if encoding == DEFLATED else given, _PAGE_BYTES)

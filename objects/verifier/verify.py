@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from piecrust.objects.verifier.claims import AncestryClaim, DifferenceClaim, StateClaim
-from piecrust.objects.verifier.encoding import an_array, decode, fail
+from piecrust.objects.verifier.encoding import an_array, decode, fail, is_number
 from piecrust.objects.verifier.history import ancestry_claim, difference_claim
 from piecrust.objects.verifier.state import state_claim
 
@@ -26,17 +26,17 @@ def verify(proof: bytes, *, commit: bytes | None = None, state_root: bytes | Non
         InvalidProof: it doesn't hold, or is about something else.
     """
     fields = an_array(decode(proof))
-    if fields[:2] != (MAGIC, VERSION) or len(fields) < 3:
+    if len(fields) < 3 or fields[0] != MAGIC or not is_number(fields[1], VERSION):
         fail("not a proof of a known version")
     claim: Verified
     root: bytes | None
-    if fields[2] == STATE and len(fields) == 8:
+    if is_number(fields[2], STATE) and len(fields) == 8:
         claim = state_claim(*fields[3:])
         about, root = (None if claim.commit is None else claim.commit.id), claim.state_root
-    elif fields[2] == ANCESTRY and len(fields) == 4:
+    elif is_number(fields[2], ANCESTRY) and len(fields) == 4:
         claim = ancestry_claim(fields[3])
         about, root = claim.descendant, None
-    elif fields[2] == DIFFERENCE and len(fields) == 7:
+    elif is_number(fields[2], DIFFERENCE) and len(fields) == 7:
         claim = difference_claim(*fields[3:])
         about, root = claim.new.id, claim.new.state_root
     else:

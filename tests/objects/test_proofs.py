@@ -1,0 +1,351 @@
+"""Proofs that are made are verified, by two verifiers, and claim what is so."""
+
+from __future__ import annotations
+
+import ast
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from piecrust.objects import contract_map
+from piecrust.objects.access import MemoryObjects
+from piecrust.objects.errors import InvalidProof, NotProvable
+from piecrust.objects.ids import ZERO, CommitId, ContractId, NodeHash
+from piecrust.objects.page import PAGE_BYTES, page_hash
+from piecrust.objects.place import opening
+from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
+from piecrust.objects.record import ContractRecord, MemoryKind
+from piecrust.objects.state import EMPTY_STATE, write_state
+from piecrust.objects.tree import CONTRACTS
+from piecrust.objects.verifier.claims import (
+    AbsentContractClaim,
+    AbsentPageClaim,
+    ContractClaim,
+    PageClaim,
+    RangeClaim,
+)
+from piecrust.objects.verifier.opening import opening_bytes, verify_opening
+from piecrust.objects.verifier.verify import verify
+from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, RecordOf
+from support.fixtures import ROOT
+from support.plain_verifier import check
+from support.proofs import World, plain
+from support.sample_objects import change, contract, noise, put_commit
+
+WORLD = World.random(1)
+LAST = len(WORLD.commits) - 1
+SPACE_32 = PAGE_BYTES << 16
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, LAST), st.integers(0, 2**32), st.integers(1, 5), st.booleans())
+def test_what_is_wanted_is_claimed_and_so(at, seed, count, deflate):
+    wishes = WORLD.wishes(at, random.Random(seed), count)
+    proof = prove_state(WORLD.objects, WORLD.commits[at], wishes, deflate=deflate)
+    claim = verify(proof, commit=WORLD.commits[at], state_root=WORLD.states[at].state_root)
+    assert plain(claim) == check(proof)
+    claimed = set()
+    for part in claim.claims:
+        match part:
+            case ContractClaim(id=name):
+                record = contract_map.lookup(WORLD.objects, WORLD.states[at].map_root, ContractId(name))
+                assert (part.position, part.pages_root) == (record.position, record.pages_root)
+                assert (part.bytecode, part.owner) == (record.bytecode, record.owner)
+                assert (part.memory_bits, part.memory_length) == (record.memory_kind, record.memory_length)
+                claimed.add(RecordOf(name))
+            case PageClaim(about, index, data):
+                assert data == WORLD.memories[at][about.id][index]
+                claimed.add(PageOf(about.id, index))
+            case RangeClaim(about, offset, data):
+                assert data == WORLD.memory(at, about.id, offset, len(data))
+                claimed.add(RangeOf(about.id, offset, len(data)))
+            case AbsentPageClaim(about, index):
+                assert index not in WORLD.memories[at][about.id]
+                claimed.add(NoPage(about.id, index))
+            case AbsentContractClaim(name):
+                assert name not in WORLD.memories[at]
+                claimed.add(NoContract(name))
+    assert set(wishes) <= claimed
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, LAST), st.integers(0, 2**32), st.integers(1, 4))
+def test_the_same_holds_under_a_bare_state_root(at, seed, count):
+    names = {contract(0)}
+    wishes = [w for w in WORLD.wishes(at, random.Random(seed), count * 2) if not isinstance(w, NoContract)]
+    wishes = [w for w in wishes if w.contract not in names] or [RecordOf(contract(2))]
+    state = WORLD.states[at]
+    proof = prove_under_root(WORLD.objects, state, wishes)
+    claim = verify(proof, state_root=state.state_root)
+    assert plain(claim) == check(proof)
+    assert claim.commit is None
+    by_position = {r.position: r.id for r in contract_map.items(WORLD.objects, state.map_root)}
+    for part in claim.claims:
+        about = part if isinstance(part, ContractClaim) else part.contract
+        name = by_position[about.position]
+        assert (about.id, about.owner, about.bytecode, about.memory_length) == (None,) * 4
+        match part:
+            case PageClaim(_, index, data):
+                assert data == WORLD.memories[at][name][index]
+            case RangeClaim(_, offset, data):
+                assert data == WORLD.memory(at, name, offset, len(data))
+            case AbsentPageClaim(_, index):
+                assert index not in WORLD.memories[at][name]
+    with pytest.raises(InvalidProof, match="no commit"):
+        verify(proof, commit=WORLD.commits[at])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(a, b) for a in range(LAST + 1) for b in range(LAST + 1) if a != b], ids=lambda n: str(n)
+)
+def test_a_difference_is_exact_in_both_directions(old, new):
+    proof = prove_difference(WORLD.objects, WORLD.commits[old], WORLD.commits[new])
+    claim = verify(proof, commit=WORLD.commits[new])
+    assert plain(claim) == check(proof)
+    assert (claim.old.id, claim.new.id) == (WORLD.commits[old], WORLD.commits[new])
+    found = {c.id: c for c in claim.contracts}
+    before, after = WORLD.memories[old], WORLD.memories[new]
+    for name in before | after:
+        a, b = before.get(name, {}), after.get(name, {})
+        pages = {i: (a.get(i), b.get(i)) for i in a | b if a.get(i) != b.get(i)}
+        hashes = {i: tuple(None if p is None else page_hash(p) for p in pair) for i, pair in pages.items()}
+        if name in found:
+            assert {p.index: (p.old, p.new) for p in found[name].pages} == hashes
+            assert (found[name].old is None, found[name].new is None) == (name not in before, name not in after)
+        else:
+            assert not hashes
+            assert name in before
+            assert name in after
+
+
+def test_a_difference_of_memory_kinds_and_of_contracts_that_share_a_key():
+    objects = MemoryObjects()
+    twin = ContractId(contract(5)[4:] + contract(5)[:4])
+    page = noise("page")
+    old = write_state(objects, EMPTY_STATE, [change(4, {0: page, 1: page}), change(5, {0: page})])
+    base = write_state(objects, EMPTY_STATE, [change(4, {0: page, 2: page}, kind=MemoryKind.WASM64)])
+    record = contract_map.lookup(objects, base.map_root, contract(4))
+    other = ContractRecord(twin, record.bytecode, b"twin", MemoryKind.WASM32, 0, NodeHash(ZERO), 2)
+    map_root = contract_map.update(objects, base.map_root, {twin: other})
+    new = base._replace(map_root=map_root)
+    a, b = put_commit(objects, old, [], None), put_commit(objects, new, [], None, message="other")
+    proof = prove_difference(objects, a, b)
+    claim = verify(proof)
+    assert plain(claim) == check(proof)
+    found = {c.id: c for c in claim.contracts}
+    digest = page_hash(page)
+    assert [(p.index, p.old, p.new) for p in found[contract(4)].pages] == [(1, digest, None), (2, None, digest)]
+    assert [(p.index, p.old, p.new) for p in found[contract(5)].pages] == [(0, digest, None)]
+    assert found[contract(5)].new is None
+    assert found[twin].old is None
+    assert found[twin].pages == ()
+
+
+def test_commits_that_do_not_differ_are_proven_not_to():
+    objects = MemoryObjects()
+    state = write_state(objects, EMPTY_STATE, [change(1, {0: noise("x")})])
+    a = put_commit(objects, state, [], None)
+    b = put_commit(objects, state, [a], None)
+    proof = prove_difference(objects, a, b)
+    assert verify(proof).contracts == ()
+    assert check(proof)[3] == ()
+
+
+def history() -> tuple[MemoryObjects, list[CommitId], list[CommitId], CommitId]:
+    """A line, a side branch that leaves it at the tenth commit, and a merge of both; then the line goes on."""
+    objects, line, side = MemoryObjects(), [], []
+    for n in range(60):
+        line.append(put_commit(objects, EMPTY_STATE, line[-1:], None, time=n))
+        if n >= 10 and n < 30:
+            side.append(put_commit(objects, EMPTY_STATE, side[-1:] or [line[10]], None, time=1000 + n))
+    merge = put_commit(objects, EMPTY_STATE, [line[-1], side[-1]], None, message="merge")
+    head = merge
+    for n in range(40):
+        head = put_commit(objects, EMPTY_STATE, [head], None, time=2000 + n)
+    return objects, line, side, head
+
+
+OBJECTS, LINE, SIDE, HEAD = history()
+
+
+@pytest.mark.parametrize("n", range(0, 60, 7))
+def test_every_ancestor_is_proven(n):
+    for ancestor in (LINE[n], SIDE[n % len(SIDE)]):
+        proof = prove_ancestry(OBJECTS, ancestor, HEAD)
+        claim = verify(proof, commit=HEAD)
+        assert plain(claim) == check(proof)
+        assert (claim.ancestor, claim.descendant) == (ancestor, HEAD)
+        assert len(proof) < 4096
+
+
+def test_what_is_no_ancestor_is_not_provable():
+    for ancestor, descendant in [(SIDE[0], LINE[-1]), (HEAD, LINE[0]), (LINE[20], SIDE[-1]), (HEAD, HEAD)]:
+        with pytest.raises(NotProvable):
+            prove_ancestry(OBJECTS, ancestor, descendant)
+
+
+def test_a_proof_is_about_one_commit():
+    proof = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
+    with pytest.raises(InvalidProof, match=WORLD.commits[1].hex()):
+        verify(proof, commit=WORLD.commits[0])
+    with pytest.raises(InvalidProof, match="state root"):
+        verify(proof, state_root=WORLD.states[0].state_root)
+    with pytest.raises(InvalidProof, match="state root"):
+        verify(prove_ancestry(OBJECTS, LINE[3], HEAD), state_root=ZERO)
+    assert verify(proof).commit.message == "step 1"
+
+
+def test_a_claim_is_not_a_boolean():
+    for proof in (
+        prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))]),
+        prove_ancestry(OBJECTS, LINE[0], HEAD),
+        prove_difference(WORLD.objects, *WORLD.commits[:2]),
+    ):
+        with pytest.raises(TypeError):
+            bool(verify(proof))
+
+
+TOP = max(WORLD.memories[LAST][contract(2)])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        RecordOf(contract(99)),
+        PageOf(contract(99), 0),
+        PageOf(contract(2), 65000),
+        PageOf(contract(2), 1 << 16),
+        PageOf(contract(2), -1),
+        NoPage(contract(2), TOP),
+        NoPage(contract(2), 1 << 16),
+        NoContract(contract(2)),
+        RangeOf(contract(2), 0, 0),
+        RangeOf(contract(2), -1, 5),
+        RangeOf(contract(2), SPACE_32 - 1, 2),
+    ],
+    ids=lambda w: f"{type(w).__name__}-{getattr(w, 'index', getattr(w, 'offset', ''))}-{w.contract.short()}",
+)
+def test_what_is_not_so_is_not_provable(wanted):
+    with pytest.raises(NotProvable):
+        prove_state(WORLD.objects, WORLD.commits[LAST], [wanted])
+
+
+def test_a_state_root_binds_no_absences_of_contracts_and_no_empty_contracts():
+    for wanted in (NoContract(contract(99)), RecordOf(contract(0)), NoPage(contract(0), 1)):
+        with pytest.raises(NotProvable):
+            prove_under_root(WORLD.objects, WORLD.states[LAST], [wanted])
+    with pytest.raises(NotProvable):
+        prove_state(WORLD.objects, WORLD.commits[LAST], [])
+
+
+def test_the_last_bytes_of_the_address_space():
+    objects = MemoryObjects()
+    page = noise("last")
+    state = write_state(objects, EMPTY_STATE, [change(1, {65535: page})])
+    commit = put_commit(objects, state, [], None)
+    proof = prove_state(objects, commit, [RangeOf(contract(1), SPACE_32 - 32, 32), RangeOf(contract(1), 0, 1)])
+    data = {c.offset: c.data for c in verify(proof).claims if isinstance(c, RangeClaim)}
+    assert data == {SPACE_32 - 32: page[-32:], 0: b"\0"}
+
+
+def test_an_absent_contract_whose_place_another_one_has():
+    objects = MemoryObjects()
+    state = write_state(objects, EMPTY_STATE, [change(1, {0: noise("x")})])
+    commit = put_commit(objects, state, [], None)
+    twin = ContractId(contract(1)[4:] + contract(1)[:4])
+    proof = prove_state(objects, commit, [NoContract(twin)])
+    assert plain(verify(proof)) == check(proof)
+    assert verify(proof).claims[-1] == AbsentContractClaim(twin)
+
+
+def test_the_empty_state_has_no_contract():
+    objects = MemoryObjects()
+    commit = put_commit(objects, EMPTY_STATE, [], None)
+    proof = prove_state(objects, commit, [NoContract(contract(1))])
+    assert verify(proof).claims == (AbsentContractClaim(contract(1)),)
+    assert check(proof)[3] == (("no contract", contract(1)),)
+
+
+def openings(at: int, name: ContractId, index: int) -> tuple[bytes, bytes, bytes]:
+    state = WORLD.states[at]
+    record = contract_map.lookup(WORLD.objects, state.map_root, name)
+    inner = opening(WORLD.objects, record.memory_kind.shape, record.pages_root, index)
+    outer = opening(WORLD.objects, CONTRACTS, state.state_root, record.position)
+    return WORLD.memories[at][name][index], inner.encode(), outer.encode()
+
+
+def test_openings_of_the_original_are_verified():
+    state = WORLD.states[LAST]
+    for name in (contract(1), contract(2), contract(3)):
+        for index in WORLD.memories[LAST][name]:
+            page, inner, outer = openings(LAST, name, index)
+            claim = verify_opening(page, inner, outer, state_root=state.state_root)
+            position = contract_map.lookup(WORLD.objects, state.map_root, name).position
+            assert claim.claims[1].index == index
+            assert claim.claims[0].position == position
+            assert verify(prove_under_root(WORLD.objects, state, [PageOf(name, index)])) == claim
+
+
+def test_flipped_openings_of_the_original_are_refused():
+    index = min(WORLD.memories[LAST][contract(2)])
+    page, inner, outer = openings(LAST, contract(2), index)
+    assert len(inner) == opening_bytes((4, 8)) == 1088
+    assert len(outer) == opening_bytes((2, 32)) == 2208
+    root = WORLD.states[LAST].state_root
+    for part, data in enumerate((inner, outer)):
+        for at in range(0, len(data), 3):
+            flipped = bytearray(data)
+            flipped[at] ^= 1 << at % 8
+            parts = [inner, outer]
+            parts[part] = bytes(flipped)
+            with pytest.raises(InvalidProof):
+                verify_opening(page, *parts, state_root=root)
+    with pytest.raises(InvalidProof):
+        verify_opening(bytes(PAGE_BYTES), inner, outer)
+    with pytest.raises(InvalidProof):
+        verify_opening(page, inner[:-1], outer)
+    with pytest.raises(InvalidProof):
+        verify_opening(page, inner, outer, state_root=ZERO)
+
+
+def test_small_proofs_are_small():
+    objects = MemoryObjects()
+    changes = [change(n, {k: noise(f"{n} {k}") for k in range(3)}) for n in range(40)]
+    state = write_state(objects, EMPTY_STATE, changes)
+    commit = put_commit(objects, state, [], None)
+    proof = prove_state(objects, commit, [RangeOf(contract(7), 65536 + 1000, 24)])
+    assert len(proof) < 3072
+    pages = [PageOf(contract(n), k) for n in range(40) for k in range(3)]
+    together = prove_state(objects, commit, pages, deflate=False)
+    alone = sum(len(prove_state(objects, commit, [page], deflate=False)) for page in pages)
+    data = len(pages) * PAGE_BYTES
+    assert (len(together) - data) < 0.6 * (alone - data)
+
+
+def test_the_verifier_imports_blake3_and_the_standard_library():
+    allowed = {"blake3", *sys.stdlib_module_names}
+    for path in (ROOT / "objects" / "verifier").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                inside = name.startswith("piecrust.objects.verifier") or name == "piecrust.objects.errors"
+                assert inside or name.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+def test_importing_the_verifier_loads_neither_store_nor_engine():
+    code = (
+        "import sys; import piecrust.proofs\n"
+        "print(sorted(m for m in sys.modules if m in ('wasmtime', 'cbor2', 'zstandard', 'piecrust.objects.store')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_second_verifier_shares_no_code():
+    source = Path(ROOT / "tests" / "lib" / "support" / "plain_verifier.py").read_text()
+    assert "piecrust" not in source.replace("piecrust 2026", "").replace("piecrust proof", "")
