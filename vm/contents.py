@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -65,18 +65,25 @@ class Contents:
         self.archive: Archive | None = None
         self.shadow: dict[int, bytes] = {}
 
-    def granule(self, index: int) -> bytes | None:
-        """A granule as of the last checkpoint, None for zeros that nobody wrote."""
-        content = self.shadow.get(index)
-        if content is None:
-            archive, page_index = self.archive, index // GRANULES
-            if archive is not None and page_index in archive.pages:
-                return archive.granule(index)
-            page = self.base.page(page_index)
-            if page is not None:
-                start = index % GRANULES * GRANULE_BYTES
-                content = page[start : start + GRANULE_BYTES]
-        return content
+    def granules(self, indices: Iterable[int]) -> Iterator[tuple[int, bytes | None]]:
+        """Granules as of the last checkpoint, None for zeros that nobody wrote.
+
+        In the order of the indices. They should be sorted, because each page of the base is asked for anew.
+        """
+        shadow, archive = self.shadow, self.archive
+        page_index, page = -1, None
+        for index in indices:
+            content = shadow.get(index)
+            if content is None and archive is not None and index // GRANULES in archive.pages:
+                content = archive.granule(index)
+            if content is None:
+                if page_index != index // GRANULES:
+                    page_index = index // GRANULES
+                    page = self.base.page(page_index)
+                if page is not None:
+                    start = index % GRANULES * GRANULE_BYTES
+                    content = page[start : start + GRANULE_BYTES]
+            yield index, content
 
     def page(self, index: int) -> bytes | None:
         """A page as of the last checkpoint, None for zeros that nobody wrote."""

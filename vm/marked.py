@@ -100,9 +100,9 @@ class MarkedRegion:
 
     def restore(self, granules: list[int]) -> None:
         """See `Region`."""
-        for granule in granules:
+        for granule, content in self._contents.granules(granules):
             at = granule << GRANULE_BITS
-            self._view[at : at + GRANULE_BYTES] = self._contents.granule(granule) or _ZEROS
+            self._view[at : at + GRANULE_BYTES] = content or _ZEROS
 
     def rebased(self) -> None:
         """See `Region`. The last scan cleared all marks."""

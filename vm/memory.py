@@ -6,8 +6,7 @@ lie. (A page may be missing until it is touched, see `watched`.)
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Container, Hashable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final, Protocol
 
 from piecrust.vm import tracking
@@ -24,13 +23,15 @@ from piecrust.vm.contents import (
 )  # fmt: skip
 from piecrust.vm.undo import UndoLog
 
-__all__ = ["PAGE_BYTES", "HostMemory", "Memory", "MemoryPool", "NoPages", "PageSource"]
+__all__ = ["PAGE_BYTES", "HostMemory", "Memory", "NoPages", "PageSource"]
 
 BULK_GRANULES: Final = 1024
 """A top-level call that writes more (4 MiB) is remembered in the archive, not granule by granule."""
 
 RESIDENT_GRANULES: Final = 4096
 """A memory of which more is in use (16 MiB) gives it up to where the pager finds it; then it may keep twice as much."""
+
+_REVERTED_MAX = 64  # granules
 
 LIMITS: Final = {32: 1 << 32, 64: 1 << 42}
 """What a memory can grow to, in bytes, by its kind. Host functions check pointers against it, not the length."""
@@ -116,6 +117,23 @@ class Memory:
         self._region.rebased()
         self._unsettled.clear()
         self._base_length = self.length
+
+    def revert(self) -> bool:
+        """Makes it what the base has again, whatever was written, if that takes no longer than to make it anew.
+
+        If not it is left as it is. No instance may be in the middle of a call.
+        """
+        written = self.written()
+        granules = sum(mask.bit_count() for mask in written.values())
+        if self.length != self._base_length or self._contents.archive is not None or granules > _REVERTED_MAX:
+            return False
+        if granules:
+            self._contents.shadow.clear()
+            self._unsettled.clear()
+            self.restore(
+                {index * GRANULES + n for index, mask in written.items() for n in range(GRANULES) if mask >> n & 1}
+            )
+        return True
 
     @property
     def resident_bytes(self) -> int:
@@ -261,50 +279,3 @@ def _runs(indices: set[int]) -> Iterator[tuple[int, int]]:
         end = index + 1
     if end > first:
         yield first, end
-
-
-class MemoryPool:
-    """Memories of sessions that ended, for the next session on the same state: none of their pages is loaded again.
-
-    At most `count_max` memories of together at most `bytes_max` resident bytes, the least recently given go first. Safe
-    for all threads.
-    """
-
-    def __init__(self, *, count_max: int = 64, bytes_max: int = 256 << 20) -> None:
-        self._count_max = count_max
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._memories: dict[Hashable, tuple[Memory, int]] = {}
-        self._lock = threading.Lock()
-
-    def give(self, key: Hashable, memory: Memory) -> None:
-        """Keeps a memory, which must be clean; `key` says which state it holds. Its owner must not use it any more."""
-        memory.log = None
-        size = memory.resident_bytes
-        dropped = [memory]
-        with self._lock:
-            if size <= self._bytes_max and key not in self._memories:
-                self._memories[key] = memory, size
-                self._bytes += size
-                dropped = []
-                while len(self._memories) > self._count_max or self._bytes > self._bytes_max:
-                    dropped.append(self._remove(next(iter(self._memories))))
-        for other in dropped:
-            other.close()
-
-    def take(self, key: Hashable) -> Memory | None:
-        """A memory that holds that state, the caller's from here on; None if there is none."""
-        with self._lock:
-            return self._remove(key) if key in self._memories else None
-
-    def close(self) -> None:
-        """Gives all of them back to the system."""
-        with self._lock:
-            dropped = [self._remove(key) for key in list(self._memories)]
-        for memory in dropped:
-            memory.close()
-
-    def _remove(self, key: Hashable) -> Memory:
-        memory, size = self._memories.pop(key)
-        self._bytes -= size
-        return memory

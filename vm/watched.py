@@ -93,9 +93,8 @@ class WatchedRegion:
 
     def restore(self, granules: list[int]) -> None:
         """See `Region`."""
-        for granule in granules:
+        for granule, content in self._contents.granules(granules):
             at = granule << GRANULE_BITS
-            content = self._contents.granule(granule)
             if content is not None:
                 self._view[at : at + GRANULE_BYTES] = content
             elif self._paged <= at < self._opened:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import gc
-import threading
 from pathlib import Path
 
 import pytest
 from piecrust.vm.contents import PAGE_BYTES
 from piecrust.vm.errors import ContractTrap
-from piecrust.vm.memory import LIMITS, Memory, MemoryPool
+from piecrust.vm.memory import LIMITS, Memory
 from support.scratch import Pages, Scratch, host_functions, page
 
 LAST_WORD = (1 << 32) - 8
@@ -224,51 +223,37 @@ def test_a_32_bit_store_at_the_end_of_the_range_traps(tracker: str) -> None:
         scratch.close()
 
 
-class TestPool:
-    def test_gives_a_memory_back_once(self, tracker: str) -> None:
-        pool = MemoryPool()
-        memory = Memory(32, PAGE_BYTES, Pages({0: page(3)}))
-        pool.give("state", memory)
-        assert pool.take("other") is None
-        assert pool.take("state") is memory
-        assert pool.take("state") is None
-        assert memory.page(0) == page(3)
-        memory.close()
+@pytest.mark.usefixtures("tracker")
+class TestRevert:
+    def test_makes_a_memory_what_its_base_has(self) -> None:
+        with host_functions():
+            scratch = Scratch(Pages({2: page(2)}))
+            for value in range(3):
+                scratch.log.settle([scratch.memory])
+                scratch.store(2 * PAGE_BYTES, value)
+                scratch.store(3 * PAGE_BYTES, value)
+                scratch.store(1 << 31, value)
+            assert scratch.memory.revert()
+            assert scratch.memory.clean
+            assert scratch.memory.page(2) == page(2)
+            assert scratch.memory.page(3) == scratch.memory.page(1 << 15) == bytes(PAGE_BYTES)
+            scratch.store(3 * PAGE_BYTES, 0)
+            assert set(scratch.memory.written()) == {1, 3}
+            scratch.close()
 
-    def test_drops_the_oldest(self, tracker: str) -> None:
-        pool = MemoryPool(count_max=2)
-        memories = [Memory(32, PAGE_BYTES) for _ in range(3)]
-        for number, memory in enumerate(memories):
-            pool.give(number, memory)
-        assert pool.take(0) is None
-        assert pool.take(2) is memories[2]
-        pool.close()
-        assert pool.take(1) is None
+    def test_is_not_done_where_a_fresh_memory_is_cheaper(self) -> None:
+        with host_functions():
+            scratch = Scratch(pages=9)
+            assert scratch.memory.revert()
+            scratch.call("fill", 3 * PAGE_BYTES, 5 * PAGE_BYTES, 1)
+            assert not scratch.memory.revert()
+            assert set(scratch.memory.written()) == {1, 3, 4, 5, 6, 7}
+            scratch.close()
 
-    def test_keeps_no_more_bytes_than_it_may(self, tracker: str) -> None:
-        pool = MemoryPool(bytes_max=10 * PAGE_BYTES)
-        pool.give("large", Memory(32, 11 * PAGE_BYTES))
-        assert pool.take("large") is None
-        for number in range(3):
-            pool.give(number, Memory(32, 4 * PAGE_BYTES))
-        assert pool.take(0) is None
-        pool.close()
-
-    def test_serves_threads(self, tracker: str) -> None:
-        pool = MemoryPool(count_max=4)
-        wrong: list[int] = []
-
-        def work(number: int) -> None:
-            for _ in range(30):
-                memory = pool.take(number % 3) or Memory(32, PAGE_BYTES, Pages({0: page(number % 3)}))
-                if memory.page(0) != page(number % 3):
-                    wrong.append(number)
-                pool.give(number % 3, memory)
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        pool.close()
-        assert not wrong
+    def test_is_not_done_where_the_memory_grew(self) -> None:
+        with host_functions():
+            scratch = Scratch()
+            scratch.call("grow", 1)
+            assert not scratch.memory.revert()
+            assert scratch.memory.length == 5 * PAGE_BYTES
+            scratch.close()
