@@ -61,6 +61,23 @@ from piecrust.vm.rkyv.types import (
 )
 from piecrust.vm.rkyv.values import Err, Ok
 
+__all__ = [
+    "Box",
+    "BoxedSlice",
+    "BoxedStr",
+    "Length",
+    "NonZero",
+    "Option",
+    "Result",
+    "Vec",
+    "bytes32",
+    "bytes48",
+    "bytes64",
+    "bytes96",
+    "rust_name",
+    "rust_type",
+]
+
 T = TypeVar("T")
 E = TypeVar("E")
 
