@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from piecrust.cli.command import Outcome, PiecrustCommand, Settings, shared_parameters, without_pydantic
-from piecrust.cli.command_table import COMMANDS, SECTIONS
+from piecrust.cli.command_table import COMMANDS, SECTIONS, CommandEntry
 from piecrust.cli.envelope import ErrorEntry, envelope
 from piecrust.cli.errors import Problem, UnknownCommand, problem_of
 from piecrust.cli.exit_codes import ExitCode
@@ -38,7 +38,7 @@ class PiecrustGroup(TyperGroup):
             return None
         if cmd_name not in self.commands:
             module = importlib.import_module(f"piecrust.cli.commands.{entry.module}")
-            self.commands[cmd_name] = _as_command(cmd_name, getattr(module, entry.attribute))
+            self.commands[cmd_name] = _as_command(entry, getattr(module, entry.attribute))
         return self.commands[cmd_name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -80,12 +80,13 @@ class PiecrustGroup(TyperGroup):
         sys.exit(int(code))
 
 
-def _as_command(name: str, found: Any) -> Any:
+def _as_command(entry: CommandEntry, found: Any) -> Any:
     """The click command for a function of a command module, or for its sub-application."""
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)
     application = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    application.command(name, cls=PiecrustCommand)(found)
+    context = {"ignore_unknown_options": entry.reads_options}
+    application.command(entry.name, cls=PiecrustCommand, context_settings=context)(found)
     return typer.main.get_command(application)
 
 

@@ -16,6 +16,7 @@ class CommandEntry:
     name: str
     module: str
     summary: str
+    reads_options: bool = False  # options that it does not declare are among its arguments, in their order
 
     @property
     def attribute(self) -> str:
@@ -60,7 +61,7 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("op-log", "undo", "List the operations on this store."),
     ),
     "Proofs": (
-        CommandEntry("prove", "proofs", "Write a proof about the state of a commit."),
+        CommandEntry("prove", "proofs", "Write a proof about the state of a commit.", reads_options=True),
         CommandEntry("verify", "proofs", "Check a proof, without a store."),
         CommandEntry("inspect", "proofs", "Print what a proof claims."),
     ),

@@ -55,6 +55,9 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["doctor"]),
     (0, ["demo"]),
     (0, ["completion", "bash"]),
+    (0, ["prove", "main", "counter", "--page", "1", "-o", "page.proof"]),
+    (0, ["verify", "page.proof", "--commit", "HEAD_ID"]),
+    (0, ["inspect", "page.proof"]),
 ]
 
 
