@@ -1,12 +1,13 @@
 """Performs the operations of fixtures/reference/README.md on this project's VM.
 
 The answers have the form that the driver of the original gives them, so that both can be compared field by field.
-Commits are named by their state roots there; here the newest commit with that root is meant.
+Commits are named by their state roots there, and states with equal roots are one commit, the first one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +15,11 @@ import blake3
 from piecrust import VM
 from piecrust.objects.errors import PiecrustError
 from piecrust.objects.ids import CommitId, ContractId
+from piecrust.vm.abi import extract
 from piecrust.vm.errors import MemoryAccessOutOfBounds, SessionClosed
 from piecrust.vm.receipt import Receipt
 from piecrust.vm.session import Session
+from piecrust.vm.values import Encoded
 
 from support.answers import Answer, Operation
 from support.fixtures import REFERENCE
@@ -75,6 +78,8 @@ class Machine:
         self._vm: VM | None = None
         self._sessions: dict[str, Session] = {}
         self._labels: dict[str, ContractId] = {}
+        self._bytecode: dict[ContractId, bytes] = {}
+        self._made: dict[str, dict[str, CommitId]] = {}  # by directory, then by root
         self._commits: dict[str, CommitId] = {}
 
     def close(self) -> None:
@@ -142,11 +147,11 @@ class Machine:
         directory = operation.get("dir")
         if directory is None:
             self._vm = VM.ephemeral(cache_directory=self._code_cache)
-            self._commits.clear()
+            self._commits = {}
         else:
-            self._vm = VM(self._folder / directory.removeprefix("@"), cache_directory=self._code_cache, sync=False)
-            # A directory may have been opened by another process: what is there counts, not what was made here.
-            self._commits = {self._root_of(commit): commit for commit in self._vm.commits()}
+            path = self._folder / directory.removeprefix("@")
+            self._vm = VM(path, cache_directory=self._code_cache, sync=False)
+            self._commits = self._made.setdefault(directory, {})
         for name, query in QUERIES.items():
             self._vm.register_host_query(name, query)
         return {}
@@ -172,16 +177,18 @@ class Machine:
         return {}
 
     def deploy(self, operation: Operation) -> Answer:
+        bytecode, init = wasm(operation), optional_bytes(operation, "init")
         identity, receipt = self._session(operation).deploy(
-            wasm(operation),
+            bytecode,
             owner=optional_bytes(operation, "owner"),
             contract_id=optional_id(operation),
-            init=optional_bytes(operation, "init"),
+            init=None if init is None else Encoded(init),
             gas_limit=gas(operation),
         )
+        self._bytecode[identity] = bytecode
         if "as" in operation:
             self._labels[operation["as"]] = identity
-        return {"id": identity.hex(), "receipt": receipt and receipt_answer(receipt)}
+        return {"id": identity.hex(), "receipt": receipt and receipt_answer(raw(receipt, bytecode, "init"))}
 
     def call(self, operation: Operation) -> Answer:
         contract = self._contract(operation)
@@ -192,10 +199,11 @@ class Machine:
         contract = self._contract(operation)
         fed: list[bytes] = []
         try:
+            function, argument = arguments(operation)
             receipt = self._session(operation).feeder_call(
-                contract, *arguments(operation), feed=fed.append, gas_limit=gas(operation)
+                contract, function, Encoded(argument), feed=fed.append, gas_limit=gas(operation)
             )
-            answer = receipt_answer(receipt)
+            answer = receipt_answer(raw(receipt, self._bytecode[contract], function))
         except PiecrustError as error:
             answer = failure(error.kind, message(error))
         return {**answer, "fed": [data.hex() for data in fed]}
@@ -228,7 +236,7 @@ class Machine:
     def commit(self, operation: Operation) -> Answer:
         commit = self._forget(operation).commit()
         root = self._root_of(commit)
-        self._commits[root] = commit
+        self._commits.setdefault(root, commit)
         return {"root": root}
 
     def commits(self, operation: Operation) -> Answer:
@@ -239,6 +247,7 @@ class Machine:
         for commit in self.vm.commits():
             if self._root_of(commit) == root:
                 self.vm.delete_commit(commit)
+                self._commits.pop(root, None)
         return {}
 
     def finalize(self, operation: Operation) -> Answer:
@@ -361,6 +370,15 @@ def message(error: PiecrustError) -> str:
 
 def bounds(error: MemoryAccessOutOfBounds) -> str:
     return f"offset {error.offset}, length {error.length}, memory length {error.memory_length}"
+
+
+def raw(receipt: Receipt[object], bytecode: bytes, function: str) -> Receipt[bytes]:
+    """The receipt with its data as bytes again, where the contract's interface has made a value of it."""
+    interface = extract(bytecode)
+    if interface is None:
+        return receipt
+    described = interface.init if function == "init" else interface.function(function)
+    return replace(receipt, data=described.returns.encode(receipt.data))
 
 
 def receipt_answer(receipt: Receipt[bytes]) -> Answer:
