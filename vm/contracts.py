@@ -227,7 +227,9 @@ class ContractTable:
                 record = contract_map.lookup(transaction, committed.map_root, contract.id)
                 assert record is not None, "a committed contract is in the state"
                 memory.rebase(self._pages(record))
-            if record is not None and memory.clean:
+            elif record is not None and not memory.clean:
+                record = None
+            if record is not None:
                 self._resting.give(_state_key(record), RestingContract(memory, contract.instance))
             else:
                 contract.close_instance()

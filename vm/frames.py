@@ -38,36 +38,49 @@ ROOT_CALLER = "\0caller"
 
 
 class Frame:
-    """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed."""
+    """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed.
+
+    `instance` is there from when it begins to run; `buffer` is where its argument buffer lies.
+    """
 
     __slots__ = (
+        "buffer",
         "children",
         "contract",
         "depth",
         "failed",
         "function",
+        "instance",
         "limit",
+        "memory",
         "memory_length",
         "parent",
         "reason",
         "spent",
     )
 
+    instance: Instance
+
     def __init__(self, contract: DeployedContract, function: str, limit: int, parent: Frame | None) -> None:
         self.contract = contract
+        self.memory = contract.memory
+        self.buffer = contract.code.argument
         self.function = function
         self.limit = limit
         self.parent = parent
         self.depth: int = 1 if parent is None else parent.depth + 1
         self.spent = 0
-        self.memory_length = contract.memory.length
+        self.memory_length = self.memory.length
         self.children: list[Frame] = []
         self.failed: Frame | None = None
         self.reason = ""  # why it failed
 
 
 class Execution:
-    """What host functions see of a session, and the machinery of its calls. Used by one thread at a time."""
+    """What host functions see of a session, and the machinery of its calls. Used by one thread at a time.
+
+    `top` is the frame that runs, while one does.
+    """
 
     __slots__ = (
         "_deadline",
@@ -88,6 +101,8 @@ class Execution:
         "top",
         "transient",
     )
+
+    top: Frame
 
     def __init__(
         self,
@@ -110,7 +125,6 @@ class Execution:
         self.hook: CallHook | None = None
         self.root_caller: ContractId | None = None
         self.nested = 0  # calls of one contract by another, in the running top-level call
-        self.top: Frame | None = None
         self._undo = UndoLog()
         self._ran: set[Memory] = set()
         self._used: list[DeployedContract] = []
@@ -163,7 +177,6 @@ class Execution:
             raise
         finally:
             active.session = outer
-            self.top = None
         if not keep:
             self._take_back(0)
         self._end()
@@ -178,7 +191,6 @@ class Execution:
             CallFailed: The callee failed, and is undone.
         """
         caller = self.top
-        assert caller is not None, "only a running contract calls"
         if caller.depth >= CALL_DEPTH_MAX:
             raise CallTooDeep
         contract = self.contracts.open(callee_id)
@@ -211,7 +223,7 @@ class Execution:
 
     def callers(self) -> Iterator[ContractId]:
         """The contracts that called the one that runs, nearest first."""
-        frame = self.top.parent if self.top is not None else None
+        frame = self.top.parent
         while frame is not None:
             yield frame.contract.id
             frame = frame.parent
@@ -219,16 +231,18 @@ class Execution:
             yield self.root_caller
 
     def ask_hook(self, callee: ContractId, function: str, argument: bytes) -> None:
-        """Asks the session's call hook, if it has one, before a contract calls another.
+        """Asks the session's call hook, if it has one, before the contract that runs calls another.
 
         Raises:
             HookRefused: It does not allow the call.
         """
         self.nested += 1
-        if self.hook is None:
-            return
-        running = () if self.top is None else (self.top.contract.id,)
-        refusal = self.hook(callee, function, argument, (*running, *self.callers()))
+        if self.hook is not None:
+            self._ask_hook(callee, function, argument, (self.top.contract.id, *self.callers()))
+
+    def _ask_hook(self, callee: ContractId, function: str, argument: bytes, stack: tuple[ContractId, ...]) -> None:
+        assert self.hook is not None
+        refusal = self.hook(callee, function, argument, stack)
         if refusal is not None:
             # The host's decision is an input of the call: where a price would be, it says which call was refused.
             self.answers.append(QueryAnswer(CALL_HOOK, self.nested, QueryFailure("Panic", refusal)))
@@ -275,6 +289,7 @@ class Execution:
             if self._deadline is not None:
                 code = self.contracts.interruptible(contract)
             instance = contract.instance = Instance(code, memory, deadline=self._deadline)
+        frame.instance = instance
         length = len(argument)
         if length > ARGUMENT_BYTES_MAX:
             raise errors.MemoryAccessOutOfBounds(0, length, ARGUMENT_BYTES_MAX)
@@ -300,8 +315,8 @@ class Execution:
         if self.contracts.find(caller) is None:
             raise errors.ContractDoesNotExist(caller)
         self.answers.append(QueryAnswer(ROOT_CALLER, 0, bytes(caller)))
-        self.top = None
-        self.ask_hook(callee, function, argument)
+        if self.hook is not None:
+            self._ask_hook(callee, function, argument, (caller,))
 
     def _begin_interruptible(self, deadline: Deadline) -> None:
         for contract in self.contracts.all_loaded():

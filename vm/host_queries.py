@@ -58,16 +58,14 @@ def register(name: str, query: HostQuery | Execute) -> RegisteredQuery:
     raise InvalidHostQuery(name, "neither a callable nor an object with price and execute")
 
 
-def price(query: RegisteredQuery, argument: bytes) -> int:
-    """What the query asks for `argument`.
+def price(price: Price, argument: bytes) -> int:
+    """What a query asks for `argument`.
 
     Raises:
         HostQueryFailure: The query raised, or its price is not an amount of gas.
     """
-    if query.price is None:
-        return 0
     try:
-        asked = query.price(argument)
+        asked = price(argument)
     except Exception as error:
         raise HostQueryFailure from error
     if not isinstance(asked, int) or not 0 <= asked <= GAS_LIMIT_MAX:
@@ -82,7 +80,9 @@ def execute(query: RegisteredQuery, argument: bytes) -> bytes:
         HostQueryFailure: The query raised, or its answer is not bytes that fit in the argument buffer.
     """
     try:
-        answer = bytes(memoryview(query.execute(argument)))
+        answer = query.execute(argument)
+        if type(answer) is not bytes:
+            answer = bytes(memoryview(answer))
     except Exception as error:
         raise HostQueryFailure from error
     if len(answer) > ARGUMENT_BYTES_MAX:

@@ -16,7 +16,6 @@ from piecrust.vm.contracts import DeployedContract
 from piecrust.vm.events import Event
 from piecrust.vm.frames import CallTooDeep, Execution, Frame, HookRefused
 from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
-from piecrust.vm.instance import Instance
 from piecrust.vm.limits import (
     ARGUMENT_BYTES_MAX,
     CONTRACT_ID_BYTES,
@@ -42,14 +41,17 @@ UNCONTAINED = QueryFailure(UNCONTAINED_KIND)
 
 def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argument_length: int, gas: int) -> int:
     """Calls another contract: the length of what it returned, now in the argument buffer, or an error code."""
-    frame = _running(execution)
-    contract, instance = frame.contract, _instance(frame)
-    memory, buffer = contract.memory, contract.code.argument
-    _check(frame, callee_at, CONTRACT_ID_BYTES)
-    _check(frame, name_at, name_length)
-    _check_argument(frame, argument_length)
+    frame = execution.top
+    memory, instance, buffer = frame.memory, frame.instance, frame.buffer
+    end = memory.limit
+    if callee_at + CONTRACT_ID_BYTES > end:
+        raise errors.MemoryAccessOutOfBounds(callee_at, CONTRACT_ID_BYTES, end)
+    if name_at + name_length > end:
+        raise errors.MemoryAccessOutOfBounds(name_at, name_length, end)
+    if argument_length > ARGUMENT_BYTES_MAX:
+        raise errors.MemoryAccessOutOfBounds(buffer, argument_length, end)
     try:
-        function = _read_text(execution, frame, name_at, name_length)
+        function = _text(execution, name_at, name_length)
     except UnicodeDecodeError as error:
         raise errors.InvalidUtf8("function name", error.start) from None
     callee = ContractId(memory.read(callee_at, CONTRACT_ID_BYTES))
@@ -74,11 +76,13 @@ def c(execution: Execution, callee_at: int, name_at: int, name_length: int, argu
 
 def hq(execution: Execution, name_at: int, name_length: int, argument_length: int) -> int:
     """Asks a host query: the length of its answer, now in the argument buffer."""
-    frame = _running(execution)
-    _check(frame, name_at, name_length)
-    _check_argument(frame, argument_length)
-    name = _text(execution, frame, name_at, name_length, "host query name")
-    memory, buffer = frame.contract.memory, frame.contract.code.argument
+    frame = execution.top
+    memory, buffer = frame.memory, frame.buffer
+    if name_at + name_length > memory.limit:
+        raise errors.MemoryAccessOutOfBounds(name_at, name_length, memory.limit)
+    if argument_length > ARGUMENT_BYTES_MAX:
+        raise errors.MemoryAccessOutOfBounds(buffer, argument_length, memory.limit)
+    name = _name(execution, name_at, name_length, "host query name")
     query = execution.host_queries.get(name)
     if query is None:
         raise errors.MissingHostQuery(name)
@@ -99,144 +103,137 @@ def hq(execution: Execution, name_at: int, name_length: int, argument_length: in
 
 def hd(execution: Execution, name_at: int, name_length: int) -> int:
     """Reads the session's metadata: the length of the value, now in the argument buffer; 0 for an unknown name."""
-    frame = _running(execution)
-    _check(frame, name_at, name_length)
-    value = execution.metadata.get(_text(execution, frame, name_at, name_length, "metadata name"))
+    frame = execution.top
+    if name_at + name_length > frame.memory.limit:
+        raise errors.MemoryAccessOutOfBounds(name_at, name_length, frame.memory.limit)
+    value = execution.metadata.get(_name(execution, name_at, name_length, "metadata name"))
     if not value:
         return 0
-    _answer(frame, value)
+    frame.memory.write(frame.buffer, value)
     return len(value)
 
 
 def emit(execution: Execution, topic_at: int, topic_length: int, data_length: int) -> None:
     """Emits an event with the argument buffer's data, 4 gas per byte of topic and data."""
-    frame = _running(execution)
-    _check(frame, topic_at, topic_length)
-    _check_argument(frame, data_length)
+    frame = execution.top
+    memory = frame.memory
+    if topic_at + topic_length > memory.limit:
+        raise errors.MemoryAccessOutOfBounds(topic_at, topic_length, memory.limit)
+    if data_length > ARGUMENT_BYTES_MAX:
+        raise errors.MemoryAccessOutOfBounds(frame.buffer, data_length, memory.limit)
     _charge(frame, EVENT_BYTE_GAS * (topic_length + data_length))
-    contract = frame.contract
-    data = contract.memory.read(contract.code.argument, data_length)
+    data = memory.read(frame.buffer, data_length)
     try:
-        topic = contract.memory.read(topic_at, topic_length).decode()  # as long as it is: it was paid for
+        topic = memory.read(topic_at, topic_length).decode()  # as long as it is: it was paid for
     except UnicodeDecodeError as error:
         raise errors.ContractTrap(f"event topic is not UTF-8 (at byte {error.start})") from None
-    execution.events.append(Event(contract.id, topic, data, reverted=False))
+    execution.events.append(Event(frame.contract.id, topic, data, reverted=False))
 
 
 def feed(execution: Execution, length: int) -> None:
     """Hands the argument buffer's data to the feeder call's receiver, at once and for good."""
-    frame = _running(execution)
-    _check_argument(frame, length)
+    data = _argument(execution.top, length)
     if execution.feed is None:
         raise errors.MissingFeed
-    contract = frame.contract
-    execution.feed(contract.memory.read(contract.code.argument, length))
+    execution.feed(data)
 
 
 def caller(execution: Execution) -> int:
     """1, and the calling contract's id in the argument buffer; 0 at the top."""
-    frame = _running(execution)
+    frame = execution.top
     nearest = next(execution.callers(), None)
     if nearest is None:
         return 0
-    _answer(frame, nearest)
+    frame.memory.write(frame.buffer, nearest)
     return 1
 
 
 def callstack(execution: Execution) -> int:
     """How many calls are below this one; their contracts' ids, nearest first, are in the argument buffer."""
-    frame = _running(execution)
+    frame = execution.top
     ids = list(execution.callers())
     if ids:
-        _answer(frame, b"".join(ids))
+        frame.memory.write(frame.buffer, b"".join(ids))
     return len(ids)
 
 
 def owner(execution: Execution, contract_at: int) -> int:
     """The length of a contract's owner, now in the argument buffer; 0 if there is none. A null pointer means itself."""
-    frame = _running(execution)
-    _check(frame, contract_at, CONTRACT_ID_BYTES)
+    frame = execution.top
+    memory = frame.memory
+    if contract_at + CONTRACT_ID_BYTES > memory.limit:
+        raise errors.MemoryAccessOutOfBounds(contract_at, CONTRACT_ID_BYTES, memory.limit)
     contract: DeployedContract | None = frame.contract
     if contract_at:
-        contract_id = ContractId(frame.contract.memory.read(contract_at, CONTRACT_ID_BYTES))
-        contract = execution.contracts.find(contract_id)
+        contract = execution.contracts.find(ContractId(memory.read(contract_at, CONTRACT_ID_BYTES)))
     if contract is None or not contract.owner:
         return 0
-    _answer(frame, contract.owner)
+    memory.write(frame.buffer, contract.owner)
     return len(contract.owner)
 
 
 def self_id(execution: Execution) -> None:
     """Puts the running contract's id into the argument buffer."""
-    frame = _running(execution)
-    _answer(frame, frame.contract.id)
+    frame = execution.top
+    frame.memory.write(frame.buffer, frame.contract.id)
 
 
 def limit(execution: Execution) -> int:
     """The gas limit of the running call."""
-    return _running(execution).limit
+    return execution.top.limit
 
 
 def spent(execution: Execution) -> int:
     """What the running call has used of its limit, callees included."""
-    frame = _running(execution)
-    return frame.limit - _instance(frame).remaining()
+    frame = execution.top
+    return frame.limit - frame.instance.remaining()
 
 
 def panic(execution: Execution, length: int) -> None:
     """Gives up, with the message in the argument buffer."""
-    raise errors.Panic(_message(_running(execution), length, "panic message"))
+    raise errors.Panic(_message(execution.top, length, "panic message"))
 
 
 def hdebug(execution: Execution, length: int) -> None:
     """Leaves a message for whoever debugs the contract; kept even if the call fails."""
-    execution.debug_messages.append(_message(_running(execution), length, "debug message"))
+    execution.debug_messages.append(_message(execution.top, length, "debug message"))
 
 
-def _running(execution: Execution) -> Frame:
-    frame = execution.top
-    assert frame is not None, "host functions are called by a running contract"
-    return frame
-
-
-def _instance(frame: Frame) -> Instance:
-    instance = frame.contract.instance
-    assert instance is not None, "a running contract has an instance"
-    return instance
-
-
-def _check(frame: Frame, offset: int, length: int) -> None:
-    end = frame.contract.memory.limit
-    if offset + length > end:
-        raise errors.MemoryAccessOutOfBounds(offset, length, end)
-
-
-def _check_argument(frame: Frame, length: int) -> None:
+def _argument(frame: Frame, length: int) -> bytes:
     if length > ARGUMENT_BYTES_MAX:
-        contract = frame.contract
-        raise errors.MemoryAccessOutOfBounds(contract.code.argument, length, contract.memory.limit)
+        raise errors.MemoryAccessOutOfBounds(frame.buffer, length, frame.memory.limit)
+    return frame.memory.read(frame.buffer, length)
 
 
-def _answer(frame: Frame, data: bytes) -> None:
-    contract = frame.contract
-    contract.memory.write(contract.code.argument, data)
+def _message(frame: Frame, length: int, what: str) -> str:
+    try:
+        return _argument(frame, length).decode()
+    except UnicodeDecodeError as error:
+        raise errors.InvalidUtf8(what, error.start) from None
 
 
-def _read_text(execution: Execution, frame: Frame, offset: int, length: int) -> str:
+def _name(execution: Execution, offset: int, length: int, what: str) -> str:
+    try:
+        return _text(execution, offset, length)
+    except UnicodeDecodeError as error:
+        raise errors.ContractTrap(f"{what} is not UTF-8 (at byte {error.start})") from None
+
+
+def _text(execution: Execution, offset: int, length: int) -> str:
     """Text in the contract's memory; of text that is too long for a name, a part that no name is equal to.
 
     Contracts pay nothing for its length, so what is long is read in pieces, up to its first error.
     """
-    memory = frame.contract.memory
+    read = execution.top.memory.read
     if length <= NAME_BYTES_MAX:
-        return memory.read(offset, length).decode()
+        return read(offset, length).decode()
     decoder = codecs.getincrementaldecoder("utf-8")()
     beginning = ""
     for at in range(0, length, NAME_BYTES_MAX):
         execution.check_time()
         size = min(NAME_BYTES_MAX, length - at)
         try:
-            piece = decoder.decode(memory.read(offset + at, size), final=at + size == length)
+            piece = decoder.decode(read(offset + at, size), final=at + size == length)
         except UnicodeDecodeError as error:
             error.start += at - (len(error.object) - size)
             raise
@@ -244,24 +241,8 @@ def _read_text(execution: Execution, frame: Frame, offset: int, length: int) -> 
     return f"{beginning}... ({length} bytes)"
 
 
-def _text(execution: Execution, frame: Frame, offset: int, length: int, what: str) -> str:
-    try:
-        return _read_text(execution, frame, offset, length)
-    except UnicodeDecodeError as error:
-        raise errors.ContractTrap(f"{what} is not UTF-8 (at byte {error.start})") from None
-
-
-def _message(frame: Frame, length: int, what: str) -> str:
-    _check_argument(frame, length)
-    contract = frame.contract
-    try:
-        return contract.memory.read(contract.code.argument, length).decode()
-    except UnicodeDecodeError as error:
-        raise errors.InvalidUtf8(what, error.start) from None
-
-
 def _charge(frame: Frame, gas: int) -> None:
-    instance = _instance(frame)
+    instance = frame.instance
     remaining = instance.remaining()
     if gas > remaining:
         instance.set_gas(0)
@@ -274,8 +255,9 @@ def _ask(execution: Execution, frame: Frame, name: str, query: RegisteredQuery, 
     asked = 0
     answer: bytes | QueryFailure = UNPAID
     try:
-        asked = host_queries.price(query, argument)
-        _charge(frame, asked)
+        if query.price is not None:
+            asked = host_queries.price(query.price, argument)
+            _charge(frame, asked)
         answer = host_queries.execute(query, argument)
     except HostQueryFailure:
         answer = CONTAINED if execution.contain_failures else UNCONTAINED
@@ -299,7 +281,7 @@ def _error_code(frame: Frame, error: errors.CallFailed) -> int:
     """What a caller gets for its callee's failure; a panic's message goes into the argument buffer."""
     if isinstance(error, errors.Panic):
         message = error.message.encode()[: ARGUMENT_BYTES_MAX - 4]
-        _answer(frame, len(message).to_bytes(4, "little") + message)
+        frame.memory.write(frame.buffer, len(message).to_bytes(4, "little") + message)
         return PANICKED
     if isinstance(error, errors.OutOfGas):
         return OUT_OF_GAS
