@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from piecrust.vm import native, tracking
 from support.answers import Operation
 from support.differential import Disagreement, Histogram, compare, shrink
 from support.fixtures import VECTORS, reference_module
@@ -112,7 +113,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000, help="how many operations at least")
     parser.add_argument("--least", type=int, default=0, help="fail if an operation or error occurs less often")
     parser.add_argument("--record", type=int, metavar="SCENARIOS", help="record vectors instead of comparing")
+    parser.add_argument("--tracker", choices=tracking.NAMES, help="which write tracker to use")
+    parser.add_argument("--native", choices=native.NAMES, help="which way into the engine to use")
     options = parser.parse_args()
+    tracking.select(options.tracker)
+    native.select(options.native)
     if options.record is not None:
         record_vectors(options.seed, options.record)
         return 0
