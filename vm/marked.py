@@ -10,6 +10,7 @@ import os
 
 from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents
+from piecrust.vm.errors import AddressSpaceExhausted
 from piecrust.vm.mapping import GUARD_BYTES, release, reserve, window, writable
 
 _SYSTEM_PAGE = os.sysconf("SC_PAGESIZE")
@@ -40,7 +41,7 @@ class DirtyMap:
 
 
 class MarkedRegion:
-    """The bytes of one memory, and which of them were written. See `Region`."""
+    """The bytes of one memory, and which of them were written. See `Region`. The map has `marks` bytes."""
 
     __slots__ = (
         "_bytes",
@@ -55,14 +56,14 @@ class MarkedRegion:
         "size",
     )
 
-    def __init__(self, size: int, length: int, contents: Contents) -> None:
+    def __init__(self, size: int, length: int, contents: Contents, *, marks: int) -> None:
         self.size = size
         self.failure: BaseException | None = None
         self._contents = contents
         self._length = length
         self.address = reserve(size + GUARD_BYTES)
         try:
-            self.map = DirtyMap(size >> GRANULE_BITS)
+            self.map = DirtyMap(marks)
         except BaseException:
             release(self.address, size + GUARD_BYTES)
             raise
@@ -82,6 +83,8 @@ class MarkedRegion:
 
     def read(self, at: int, length: int) -> bytes:
         """See `Region`."""
+        if at + length > self.size:
+            raise AddressSpaceExhausted(at + length, 0)
         return self._bytes[at : at + length]
 
     def write(self, at: int, data: bytes) -> None:
@@ -89,6 +92,8 @@ class MarkedRegion:
         if not data:
             return
         end = at + len(data)
+        if end > self.size:
+            raise AddressSpaceExhausted(end, 0)
         self._view[at:end] = data
         first = at >> GRANULE_BITS
         count = (end - 1 >> GRANULE_BITS) - first + 1
@@ -119,6 +124,8 @@ class MarkedRegion:
 
     def extend(self, length: int) -> None:
         """See `Region`. What was once looked at stays so when growth is undone."""
+        if length > self.size:
+            raise AddressSpaceExhausted(length, 0)
         self._length = max(self._length, length)
 
     @property

@@ -6,6 +6,7 @@ lie. (A page may be missing until it is touched, see `watched`.)
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Container, Iterator, Sequence
 from typing import Final, Protocol
 
@@ -30,6 +31,12 @@ BULK_GRANULES: Final = 1024
 
 RESIDENT_GRANULES: Final = 4096
 """A memory of which more is in use (16 MiB) gives it up to where the pager finds it; then it may keep twice as much."""
+
+WIDE_MEMORIES_MAX: Final = 16
+"""So many 64-bit memories can grow beyond 4 GiB at one time, for each takes 4 TiB of 128 TiB of address space. Others
+take 4 GiB: too little only for contracts that really grow so far, or point the host there."""
+
+_wide_left = threading.BoundedSemaphore(WIDE_MEMORIES_MAX)
 
 _REVERTED_MAX = 64  # granules
 
@@ -58,13 +65,15 @@ class Memory:
     - Not for two threads at once.
 
     Raises:
-        AddressSpaceExhausted: the system has no room for it.
+        AddressSpaceExhausted: the system has no room for it. Later, when the process has more than `WIDE_MEMORIES_MAX`
+            64-bit memories: this one was to reach beyond 4 GiB.
     """
 
     __slots__ = (
         "__weakref__",
         "_base_length",
         "_contents",
+        "_is_wide",
         "_region",
         "_resident_max",
         "_unsettled",
@@ -87,7 +96,13 @@ class Memory:
         self._contents = Contents(base or NoPages())
         self._resident_max = RESIDENT_GRANULES
         self._unsettled: list[tuple[int, int]] = []  # ranges of granules found written, not yet in the shadow
-        self._region = region = tracking.region(self.limit, length, self._contents)
+        self._is_wide = kind == 64 and _wide_left.acquire(blocking=False)
+        try:
+            size = LIMITS[64] if self._is_wide else LIMITS[32]
+            self._region = region = tracking.region(size, length, self._contents, limit=self.limit)
+        except BaseException:
+            self._give_up_width()
+            raise
         self.address = region.address
         self.read = region.read
         self.write = region.write
@@ -147,6 +162,7 @@ class Memory:
         self._region.close()
         if self._contents.archive is not None:
             self._contents.archive.close()
+        self._give_up_width()
 
     def __del__(self) -> None:
         if getattr(self, "_region", None) is not None:
@@ -219,6 +235,11 @@ class Memory:
     def restore(self, granules: set[int]) -> None:
         """Makes granules what they were at the last checkpoint that remains."""
         self._region.restore(sorted(granules))
+
+    def _give_up_width(self) -> None:
+        if self._is_wide:
+            self._is_wide = False
+            _wide_left.release()
 
     def _take(self) -> list[tuple[int, int]]:
         """The ranges of granules written since the last checkpoint."""

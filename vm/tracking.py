@@ -11,7 +11,7 @@ import ctypes
 from ctypes import c_char_p, c_size_t, c_void_p
 from typing import Final, Literal
 
-from piecrust.vm.contents import GRANULE_BYTES, PAGE_BYTES, Contents, NoPages
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, PAGE_BYTES, Contents, NoPages
 from piecrust.vm.mapping import libc
 from piecrust.vm.marked import MarkedRegion
 from piecrust.vm.region import Region
@@ -62,15 +62,15 @@ def reason() -> str | None:
     return _reason
 
 
-def region(size: int, length: int, contents: Contents) -> Region:
-    """A new region of the tracker in use.
+def region(size: int, length: int, contents: Contents, *, limit: int) -> Region:
+    """A new region of the tracker in use: `size` bytes of a memory that may have up to `limit`.
 
     Raises:
         AddressSpaceExhausted: there is no room for it.
     """
     if active() == "userfaultfd":
         return WatchedRegion(size, length, contents)
-    return MarkedRegion(size, length, contents)
+    return MarkedRegion(size, length, contents, marks=limit >> GRANULE_BITS)
 
 
 def check() -> None:

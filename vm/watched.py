@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from piecrust.vm import pager
 from piecrust.vm.archive import Archive
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents
+from piecrust.vm.errors import AddressSpaceExhausted
 from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, renew, reserve, window, writable
 from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT
 from piecrust.vm.writes import Writes
@@ -115,6 +116,8 @@ class WatchedRegion:
         """See `Region`."""
         if length <= self._opened:
             return
+        if length > self.size:
+            raise AddressSpaceExhausted(length, 0)
         opened = self._opened
         if self._scan_end > opened or self._contents.base.last() >= opened // PAGE_BYTES:
             # Something lies there already, in place or in the base: the part goes on to be paged.
@@ -187,6 +190,8 @@ class WatchedRegion:
         A fault that the host took while it holds the GIL would wait for the pager, and the pager for the GIL, for ever.
         """
         self._check()
+        if at + length > self.size:
+            raise AddressSpaceExhausted(at + length, 0)
         for index in range(at // PAGE_BYTES, (at + length - 1) // PAGE_BYTES + 1):
             if self._missing(index):
                 self._put(index, 1)

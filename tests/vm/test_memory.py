@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from piecrust.vm import memory
 from piecrust.vm.contents import PAGE_BYTES
-from piecrust.vm.errors import ContractTrap
+from piecrust.vm.errors import AddressSpaceExhausted, ContractTrap
 from piecrust.vm.memory import LIMITS, Memory
 from support.scratch import Pages, Scratch, host_functions, page
 
@@ -213,6 +216,53 @@ class TestBeyond4GiB:
         self.scratch.call("copy", 0, 69_000 * PAGE_BYTES, 8)
         assert self.scratch.load(0) == 0x0707070707070707
         assert self.scratch.memory.written() == {0: 1, 1: 1, 69_000: 3}
+
+
+class TestManyWideMemories:
+    @pytest.fixture(autouse=True)
+    def none_left(self, tracker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """All the address space for 64-bit memories is taken."""
+        left = threading.BoundedSemaphore(1)
+        left.acquire()
+        monkeypatch.setattr(memory, "_wide_left", left)
+        with host_functions():
+            yield
+
+    def test_further_ones_work_up_to_4_gib(self) -> None:
+        scratch = Scratch(is64=True)
+        scratch.store((1 << 32) - 8, 5)
+        assert scratch.load((1 << 32) - 8) == 5
+        assert scratch.call("grow", 65_532) == 4
+        scratch.call("fill", (1 << 32) - 100, 100, 1)
+        scratch.close()
+
+    def test_growing_further_is_a_typed_error(self) -> None:
+        scratch = Scratch(is64=True)
+        with pytest.raises(AddressSpaceExhausted):
+            scratch.call("grow", 65_533)
+        for access in (lambda: scratch.memory.read(1 << 32, 1), lambda: scratch.memory.write(1 << 32, b"x")):
+            with pytest.raises(AddressSpaceExhausted):
+                access()
+        assert scratch.memory.length == 4 * PAGE_BYTES
+        assert scratch.load(8) == 0
+        scratch.close()
+
+
+def test_the_width_of_a_closed_memory_is_free_again(tracker: str) -> None:
+    for _ in range(3 * memory.WIDE_MEMORIES_MAX):
+        made = Memory(64, PAGE_BYTES)
+        made.write(1 << 40, b"x")
+        made.close()
+        made.close()
+
+
+def test_hundreds_of_64_bit_memories_are_open_at_once(tracker: str) -> None:
+    made = [Memory(64, PAGE_BYTES) for _ in range(300)]
+    for number, each in enumerate(made):
+        each.write(number, b"x")
+    for number, each in enumerate(made):
+        assert each.read(number, 2) == b"x\0"
+        each.close()
 
 
 def test_a_32_bit_store_at_the_end_of_the_range_traps(tracker: str) -> None:

@@ -51,7 +51,7 @@ def run(program: str) -> str:
 def test_a_tracker_can_be_forced() -> None:
     tracking.select("compiled")
     assert tracking.active() == "compiled"
-    assert isinstance(tracking.region(1 << 32, PAGE_BYTES, Contents(NoPages())), MarkedRegion)
+    assert isinstance(tracking.region(1 << 32, PAGE_BYTES, Contents(NoPages()), limit=1 << 32), MarkedRegion)
     with pytest.raises(ValueError, match="no write tracker"):
         tracking.select("other")  # type: ignore[arg-type]
 
