@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from piecrust.objects.diff import ContractDifference, diff_states
 from piecrust.objects.errors import UnknownRevision
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
@@ -202,6 +203,15 @@ class VM:
     def log(self, revision: Revision = "HEAD") -> Iterator[CommitInfo]:
         """A commit and its first parents, newest first."""
         return first_parents(self.store, self.resolve(revision))
+
+    def diff(self, old: Revision, new: Revision) -> Iterator[ContractDifference]:
+        """The contracts that differ between two commits; each tells its pages, when asked.
+
+        Raises:
+            UnknownRevision: There is no such commit, or it was deleted.
+        """
+        before, after = (commit_state(self.store, self.resolve(revision)) for revision in (old, new))
+        return diff_states(self.store, before, after)
 
     def commits(self) -> list[CommitId]:
         """Every commit made through the library, until it is deleted."""

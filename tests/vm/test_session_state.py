@@ -258,6 +258,20 @@ def test_names_are_created_moved_and_deleted(vm: VM, base: CommitId) -> None:
         vm.branches["none"]
 
 
+def test_a_difference_tells_contracts_and_pages(vm: VM, base: CommitId) -> None:
+    with vm.session(base) as session:
+        deploy(session, B)
+        store(session, "base!")
+        second = session.commit()
+    differences = {difference.id: difference for difference in vm.diff(base, second)}
+    assert set(differences) == {A, B}
+    assert differences[B].old is None
+    assert 3 in [page.index for page in differences[A].pages(vm.store)]
+    assert list(vm.diff(second, second)) == []
+    with pytest.raises(UnknownRevision):
+        vm.diff(base, bytes(32))
+
+
 # Deleting and finalizing
 
 
