@@ -65,11 +65,7 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("verify", "proofs", "Check a proof, without a store."),
         CommandEntry("inspect", "proofs", "Print what a proof claims."),
     ),
-    "Care of the store": (
-        CommandEntry("gc", "maintenance", "Remove what nothing refers to."),
-        CommandEntry("fsck", "maintenance", "Check the store for damage."),
-        CommandEntry("stats", "stats", "Sizes and growth, with a plot."),
-    ),
+    "Care of the store": (CommandEntry("stats", "stats", "Sizes and growth, with a plot."),),
     "Plumbing": (
         CommandEntry("cat-object", "plumbing", "Print one stored object."),
         CommandEntry("rev-parse", "plumbing", "Turn revisions into commit ids."),

@@ -167,7 +167,8 @@ def _markdown(text: str) -> str:
         if any(line.startswith(" ") for line in lines):
             code = [line[2:] if line.startswith("  ") else line for line in lines if line.startswith(" ")]
             title = [line for line in lines if not line.startswith(" ")]
-            blocks.append("\n".join([*title, "", "```sh", *code, "```"]).strip())
+            language = "sh" if title == ["Examples:"] else "text"
+            blocks.append("\n".join([*title, "", f"```{language}", *code, "```"]).strip())
         else:
             blocks.append(paragraph)
     return "\n\n".join(blocks)
