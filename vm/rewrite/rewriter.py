@@ -19,7 +19,7 @@ from piecrust.vm.rewrite.module import Export, ExternKind, Global, MemoryType, M
 from piecrust.vm.rewrite.segments import active_writes, empty_active
 from piecrust.vm.rewrite.tracking import WriteMarks
 
-REWRITER_VERSION = 1
+REWRITER_VERSION = 2
 """Part of the key of compiled modules: counts up whenever `rewrite` gives other output for some input."""
 
 DIRTY_MAP = 1  # its index among the memories

@@ -7,7 +7,8 @@ ever set here; the host reads and clears them.
   and then fault. What a trapping store marks is too much, and harmless: a trap rolls the call back.
 - A bulk operator is marked *after* it happened: by then its range is known to lie in memory. Length 0 marks nothing.
 - The map covers every address that can be written: 4 GiB; for 64-bit memories 4 TiB, because bulk operators (unlike
-  stores) reach beyond 4 GiB there. Marks never leave the map, whatever the address.
+  stores) reach beyond 4 GiB there. Marks never leave the map, whatever the address: those of stores stay in its first
+  MiB, those of bulk operators below the length of memory.
 - Marks cost no gas, and touch nothing of the contract's but added locals.
 """
 
@@ -63,21 +64,21 @@ class WriteMarks:
         self._const = b"\x42" if is64 else b"\x41"
         self._add = b"\x7c" if is64 else b"\x6a"
         self._is64 = is64
-        # From an address on the stack to the index of its mark. Of 64-bit addresses the index could lie beyond the map.
-        range_bits, index_mask = encode_signed(RANGE_BITS), encode_signed((MAP_PAGES_64 << 16) - 1)
-        if is64:
-            self._to_mark = b"\x42" + range_bits + b"\x88\xa7\x41" + index_mask + b"\x71"
-        else:
-            self._to_mark = b"\x41" + range_bits + b"\x76"
+        # From an address on the stack to the index of its mark.
+        shift = self._const + encode_signed(RANGE_BITS) + (b"\x88\xa7" if is64 else b"\x76")
+        self._to_bulk_mark = shift
+        # A store that is going to trap can have any 64-bit address; it must not be marked outside of the map.
+        index_max = (1 << 32 - RANGE_BITS) - 1
+        self._to_store_mark = shift + b"\x41" + encode_signed(index_max) + b"\x71" if is64 else shift
         self._plus = lru_cache(maxsize=1024)(self._encode_plus)
 
     def before_store(self, temporaries: Temporaries, store: Store, offset: int) -> bytes:
         """Code in front of a store with that static offset. Stack: address and value, before and after."""
         value = temporaries.index(store.value, 1)
         address = temporaries.index(self.address)
-        code = LOCAL_SET + value + LOCAL_TEE + address + self._plus(offset) + self._to_mark + MARK_ONE
+        code = LOCAL_SET + value + LOCAL_TEE + address + self._plus(offset) + self._to_store_mark + MARK_ONE
         if store.width > 1:  # it may reach into the next range
-            code += LOCAL_GET + address + self._plus(offset + store.width - 1) + self._to_mark + MARK_ONE
+            code += LOCAL_GET + address + self._plus(offset + store.width - 1) + self._to_store_mark + MARK_ONE
         return code + LOCAL_GET + address + LOCAL_GET + value
 
     def around_bulk(self, temporaries: Temporaries, operator: Bulk) -> tuple[bytes, bytes]:
@@ -89,14 +90,14 @@ class WriteMarks:
         length = temporaries.index(length_type, 2)
         before = LOCAL_SET + length + LOCAL_SET + source + LOCAL_TEE + target
         before += LOCAL_GET + source + LOCAL_GET + length
-        first = LOCAL_GET + target + self._to_mark
+        first = LOCAL_GET + target + self._to_bulk_mark
         wide_length = LOCAL_GET + length
         is_empty = b"\x45"
         if length_type is ValueType.I64:
             is_empty = b"\x50"
         elif self._is64:
             wide_length += b"\xad"  # i64.extend_i32_u
-        last = LOCAL_GET + target + wide_length + self._add + self._plus(-1) + self._to_mark
+        last = LOCAL_GET + target + wide_length + self._add + self._plus(-1) + self._to_bulk_mark
         count = last + first + b"\x6b\x41\x01\x6a"  # last - first + 1
         after = LOCAL_GET + length + is_empty + b"\x45" + IF + first + b"\x41\x01" + count + MARK_MANY + END
         return before, after
