@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
+from typing import Any
 
 from piecrust.objects.access import ObjectReader, Overlay, Staged
 from piecrust.objects.errors import Conflict
@@ -43,3 +45,23 @@ class Batch(Overlay):
             self.assumed.setdefault(key, staged)
         self.kept |= dict.fromkeys(change.kept, True) | dict.fromkeys(change.deleted, False)
         self.changes.append(change)
+
+
+class BatchView:
+    """What the thread of a batch sees, for other threads to read; the store alone once the batch has ended."""
+
+    def __init__(self, store: ObjectReader, batch: Batch) -> None:
+        self._store = store
+        self._batch = weakref.ref(batch)
+
+    def load(self, kind: Kind, address: bytes, /) -> Any:
+        """The decoded object, verified against its address."""
+        return self._reader().load(kind, address)
+
+    def contains(self, kind: Kind, address: bytes, /) -> bool:
+        """Whether `load` would find it."""
+        return self._reader().contains(kind, address)
+
+    def _reader(self) -> ObjectReader:
+        batch = self._batch()
+        return self._store if batch is None else batch

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from piecrust.objects.access import Overlay, Staged
-from piecrust.objects.batch import Batch
+from piecrust.objects.access import ObjectReader, Overlay, Staged
+from piecrust.objects.batch import Batch, BatchView
 from piecrust.objects.creation import create_store, store_exists
 from piecrust.objects.disk import Disk, Mode, RealDisk, store_error
 from piecrust.objects.durable import Durable
@@ -179,6 +179,11 @@ class Store:
         """How many bytes an object takes as it is encoded, without its share of a frame's head; 0 if it isn't there."""
         location = self._reader.catalog.locate(kind, address)
         return 0 if location is None else location.length
+
+    def reader(self) -> ObjectReader:
+        """What this thread sees, for any thread to read: the store, and the batch that this thread is in."""
+        batch = self._own_batch()
+        return self if batch is None else BatchView(self, batch)
 
     def find(self, kind: Kind, prefix: str) -> list[Address]:
         """The addresses of a kind that begin with these hexadecimal digits, in order."""

@@ -274,7 +274,7 @@ class VM:
         return found.bytecode_hash
 
     def _table(self, base: State, working: State) -> ContractTable:
-        return ContractTable(self.store, self._modules, self._resting, base, working)
+        return ContractTable(self.store.reader(), self._modules, self._resting, base, working)
 
     def _session(self, base: Base, working: State, done: Transcript) -> Session:
         """A session in which `done` was done already."""

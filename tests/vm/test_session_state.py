@@ -27,7 +27,7 @@ from piecrust.objects.ids import ZERO
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import HEAD, Symbolic
 from piecrust.objects.steps import Call, Deploy, Failure, Migrate, SetMeta, Success
-from piecrust.rkyv import u64
+from piecrust.rkyv import u32, u64
 from piecrust.vm.session import Session
 from support.fixtures import contract
 from support.programs import SCRATCH, Program
@@ -565,6 +565,22 @@ def test_commits_of_a_batch_become_visible_together(open_vm: OpenVM) -> None:
     assert set(made) <= set(other.commits())
     with other.session(commit) as session:
         assert load(session, 1) == b"4"
+
+
+def test_large_contracts_are_paged_in_from_a_batch(vm: VM) -> None:
+    with vm.session() as session:
+        pages, _ = session.deploy(contract("pages"), b"owner")
+        session.call(pages, "grow", u32(100))
+        base = session.commit()
+    with vm.batch():
+        with vm.session(base) as session:
+            session.call(pages, "noise", u32(1), u32(100), u32(7))
+            commit = session.commit()
+        sessions = [vm.session(commit) for _ in range(2)]
+        sums = [session.call(pages, "sum", u32(1), u32(100), returns=u64).data for session in sessions]
+    assert sums[0] == sums[1] != 0
+    with vm.session(commit) as session:
+        assert session.call(pages, "sum", u32(1), u32(100), returns=u64).data == sums[0]
 
 
 def test_compiled_code_can_be_removed_and_made_anew(vm: VM, base: CommitId) -> None:
