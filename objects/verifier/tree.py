@@ -62,7 +62,7 @@ def roots_of(
         below, child = height - len(frames), position * arity + len(children)
         state = code >> 2 * len(children) & 3
         if len(children) == arity:
-            if state != EMPTY:
+            if code >> 2 * arity:
                 fail("a node with too many children")
             columns = [b"".join(column) for column in zip(*children, strict=True)]
             value = tuple([blake3(c).digest() if zero_leaves or any(c) else ZERO for c in columns])
