@@ -217,14 +217,18 @@ def judged(world: World, case: Case, proof: bytes) -> StateClaim | AncestryClaim
         claim = verify(proof)
     except InvalidProof:
         return None
+    if is_about(claim, case) and not is_so(world, claim):
+        raise Believed(f"{proof.hex()} is believed by who trusts {case.trusted}")
+    return claim
+
+
+def is_about(claim: StateClaim | AncestryClaim | DifferenceClaim, case: Case) -> bool:
+    """Whether a claim is about the commit or state root that is trusted."""
     if isinstance(claim, StateClaim):
         about = {"commit": claim.commit and claim.commit.id, "state_root": claim.state_root}
     else:
         about = {"commit": claim.descendant if isinstance(claim, AncestryClaim) else claim.new.id}
-    trusted = all(about.get(key) == value for key, value in case.trusted.items())
-    if trusted and not is_so(world, claim):
-        raise Believed(f"{proof.hex()} is believed by who trusts {case.trusted}")
-    return claim
+    return all(about.get(key) == value for key, value in case.trusted.items())
 
 
 def is_so(world: World, claim: StateClaim | AncestryClaim | DifferenceClaim) -> bool:
