@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blake3 import blake3
+from piecrust.objects.ids import ContractId
 from piecrust.vm.engine import to_wasm
 from piecrust.vm.errors import InvalidModule
 
@@ -41,6 +43,11 @@ def file_of(wasm: object) -> Path | None:
 
 def _is_text(wasm: str) -> bool:
     return wasm.lstrip().startswith(("(", ";;"))
+
+
+def default_contract_id(bytecode: bytes) -> ContractId:
+    """The id of a contract that is deployed without one: the blake3 hash of its bytecode."""
+    return ContractId(blake3(bytecode).digest())
 
 
 def _assemble(path: Path, content: bytes) -> bytes:

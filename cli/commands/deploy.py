@@ -49,6 +49,8 @@ def deploy(
       piecrust deploy counter.wasm --alias counter
       piecrust deploy token.wasm --alias token --owner 00ff --init 'u64:1000'
     """
+    from piecrust.vm.bytecode import default_contract_id
+
     current = settings(context)
     wasm = read_wasm(file)
     owner_bytes, hints = default_owner(current.environment) if owner is None else (parse_hex(owner), [])
@@ -61,7 +63,7 @@ def deploy(
                 f"the alias {alias!r} is taken by {aliases[alias].short()}", hints=[f"piecrust alias --delete {alias}"]
             )
         # The id is known before the deployment, so the alias can be saved with it.
-        contract_id = wanted or default_id(wasm)
+        contract_id = wanted or default_contract_id(wasm)
         refs: dict[str, RefValue | None] = {} if alias is None else {ALIASES + alias: alias_value(contract_id)}
         with saving(run.session, logged("deploy", Path(file).name, alias), refs):
             contract, receipt = run.session.deploy(
@@ -150,13 +152,6 @@ def read_wasm(path: str) -> bytes:
     from piecrust.vm.engine import to_wasm
 
     return to_wasm(data.decode(errors="replace"))
-
-
-def default_id(wasm: bytes) -> ContractId:
-    """The id of a contract that is given none."""
-    from blake3 import blake3
-
-    return ContractId(blake3(wasm).digest())
 
 
 def init_argument(text: str | None, wasm: bytes) -> object:

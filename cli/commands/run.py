@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, Settings, settings
-from piecrust.cli.commands.deploy import default_id, init_argument, read_wasm
+from piecrust.cli.commands.deploy import init_argument, read_wasm
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
 from piecrust.cli.errors import FileProblem, UsageError
@@ -159,10 +159,12 @@ class Script:
                 return self._call(step, str(kind))
 
     def _deploy(self, step: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        from piecrust.vm.bytecode import default_contract_id
+
         wasm = read_wasm(str(self._folder / _text(step, "deploy")))
         owner = _text(step, "owner", default="")
         wanted = _text(step, "id", default="")
-        contract = ContractId.from_hex(wanted) if wanted else default_id(wasm)
+        contract = ContractId.from_hex(wanted) if wanted else default_contract_id(wasm)
         init = step.get("init")
         _, receipt = self._run.session.deploy(
             wasm,
