@@ -157,6 +157,8 @@ BODY = (10, b"\x01\x02\0\x0b")
         raw(*ONE_FUNCTION, (10, b"\x01\x02\0\x0b\0")),
         raw(TYPE, (3, b"\x02\0\0"), (10, b"\x02\xff\xff\xff\xff\x0f\0\x0b")),
         raw(TYPE, (2, b"\x01" + name("x" * 100_001) + b"\0\0\0")),
+        raw(TYPE, (3, b"\x7f\0")),
+        raw((5, b"\x64\0\0")),
         raw((4, b"\x01\x7f\0\0")),
         raw((4, b"\x01\x70\x02\0")),
         raw((4, b"\x01\x70\x04\0")),
