@@ -44,6 +44,7 @@ class MarkedRegion:
     """The bytes of one memory, and which of them were written. See `Region`. The map has `marks` bytes."""
 
     __slots__ = (
+        "_beyond",
         "_bytes",
         "_contents",
         "_length",
@@ -61,6 +62,9 @@ class MarkedRegion:
         self.failure: BaseException | None = None
         self._contents = contents
         self._length = length
+        self._beyond: list[
+            tuple[int, int]
+        ] = []  # parts of the map that the host marked, beyond what contracts store to
         self.address = reserve(size + GUARD_BYTES)
         try:
             self.map = DirtyMap(marks)
@@ -98,6 +102,8 @@ class MarkedRegion:
         first = at >> GRANULE_BITS
         count = (end - 1 >> GRANULE_BITS) - first + 1
         self._map_view[first : first + count] = b"\1" * count
+        if first + count > _FAR_END:
+            self._beyond.append((first, first + count))
 
     def page(self, index: int) -> bytes:
         """See `Region`."""
@@ -120,6 +126,8 @@ class MarkedRegion:
         if near < _FAR_END:
             for start, end in self._far(near):
                 self._take(start, end, found)
+        while self._beyond:
+            self._take(*self._beyond.pop(), found)
         return found
 
     def extend(self, length: int) -> None:

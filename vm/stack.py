@@ -12,18 +12,21 @@ between them: 25 MiB, where a thread has 8 MiB by default, and running out of it
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 import threading
 from collections.abc import Callable
 from ctypes import c_size_t, c_void_p
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar, cast
 
 from piecrust.vm.errors import NativeStackTooSmall
 
 STACK_BYTES: Final = 64 << 20
 """What a thread that runs contracts must have. Calls take up to 25 MiB; the rest is the caller's."""
 
+_IDLE_MAX = 4  # large threads that wait for the next call
 _MARGIN_BYTES = 1 << 20  # thread libraries take guard pages and their own data from a stack
 
 RECURSION_LIMIT: Final = 10_000
@@ -59,29 +62,64 @@ def run(function: Callable[[], Result]) -> Result:
 
 
 def _in_large_thread(function: Callable[[], Result]) -> Result:
-    """Calls a function in a thread of its own (some 100 us)."""
-    outcome: list[Result] = []
-    failure: list[BaseException] = []
+    """Calls a function in a thread with room (some 50 us, the first time 150)."""
+    try:
+        worker = _idle.pop()
+    except IndexError:
+        worker = _Worker()
+    try:
+        return worker.run(function)
+    finally:
+        if len(_idle) < _IDLE_MAX:
+            _idle.append(worker)
+        else:
+            worker.end()
 
-    def work() -> None:
-        try:
-            outcome.append(_checked(function))
-        except BaseException as error:  # raised again by who waits
-            failure.append(error)
 
-    with _sizes:
-        previous = threading.stack_size(STACK_BYTES + _MARGIN_BYTES)
-        try:
-            worker = threading.Thread(target=work, name="piecrust-call")
-            worker.start()
-        except RuntimeError as error:
-            raise NativeStackTooSmall(_measure(), STACK_BYTES) from error
-        finally:
-            threading.stack_size(previous)
-    _wait_for(worker)
-    if failure:
-        raise failure[0]
-    return outcome[0]
+class _Worker:
+    """A thread with a large stack, which calls what it is given, one after the other."""
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        with _sizes:
+            previous = threading.stack_size(STACK_BYTES + _MARGIN_BYTES)
+            try:
+                threading.Thread(target=self._work, name="piecrust-call", daemon=True).start()
+            except RuntimeError as error:
+                raise NativeStackTooSmall(_measure(), STACK_BYTES) from error
+            finally:
+                threading.stack_size(previous)
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Waits for the function, even when interrupted, because it uses its caller's session: then raises that."""
+        self._tasks.put(function)
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                result, failure = self._outcomes.get()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+        if failure is not None:
+            raise failure
+        return cast(Result, result)
+
+    def end(self) -> None:
+        """Lets the thread end."""
+        self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (function := self._tasks.get()) is not None:
+            try:
+                outcome: tuple[object, BaseException | None] = _checked(function), None
+            except BaseException as error:
+                outcome = None, error
+            del function
+            self._outcomes.put(outcome)
+            del outcome
 
 
 def _checked(function: Callable[[], Result]) -> Result:
@@ -90,19 +128,18 @@ def _checked(function: Callable[[], Result]) -> Result:
     return function()
 
 
-def _wait_for(worker: threading.Thread) -> None:
-    """Waits for a thread that cannot be abandoned: it uses its caller's session. Interrupts come out at its end."""
-    interrupt: BaseException | None = None
-    while worker.is_alive():
-        try:
-            worker.join()
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
-
-
 _sizes = threading.Lock()
+_idle: list[_Worker] = []
+
+
+def _after_fork() -> None:
+    """The child has none of its parent's threads."""
+    global _sizes
+    _sizes = threading.Lock()
+    _idle.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _measure() -> int:

@@ -63,6 +63,9 @@ class TestMemory:
         memory = Memory(64, PAGE_BYTES)
         memory.write(LIMITS[64] - 1, b"x")
         assert memory.read(LIMITS[64] - 3, 3) == b"\0\0x"
+        assert memory.written() == {(1 << 26) - 1: 1 << 15}
+        memory.write((1 << 32) - 1, b"xx")
+        assert memory.written() == {(1 << 26) - 1: 1 << 15, (1 << 16) - 1: 1 << 15, 1 << 16: 1}
         memory.close()
 
     def test_written_may_be_asked_again(self) -> None:

@@ -135,12 +135,47 @@ def test_a_large_thread_runs_calls_itself() -> None:
     assert seen == [thread.ident]
 
 
-def test_the_size_of_later_threads_is_left_alone() -> None:
-    before = threading.stack_size()
-    thread = threading.Thread(target=lambda: stack.run(lambda: None))
-    thread.start()
-    thread.join()
-    assert threading.stack_size() == before
+def test_the_size_of_later_threads_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "_idle", [])
+    before = threading.stack_size(2 << 20)
+    try:
+        thread = threading.Thread(target=lambda: stack.run(lambda: None))
+        thread.start()
+        thread.join()
+        assert threading.stack_size() == 2 << 20
+    finally:
+        threading.stack_size(before)
+
+
+def test_a_large_thread_serves_call_after_call() -> None:
+    identities: list[int] = []
+
+    def work() -> None:
+        identities.extend(stack.run(threading.get_ident) for _ in range(5))
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(set(identities)) == 1
+
+
+def test_many_small_threads_are_served_at_once() -> None:
+    count = 8
+    together = threading.Barrier(count)
+    served: list[int] = []
+
+    def work() -> None:
+        stack.run(together.wait)
+        served.append(stack.run(lambda: 1))
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert served == [1] * count
+    assert len(stack._idle) <= stack._IDLE_MAX
 
 
 def test_no_room_anywhere_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,21 +188,23 @@ def test_no_room_anywhere_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interrupt_waits_for_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session must not be left while another thread uses it."""
+    worker = stack._Worker()
+    outcomes, interrupts = worker._outcomes, [KeyboardInterrupt(), KeyboardInterrupt()]
     finished: list[bool] = []
-    worker = threading.Thread(target=lambda: finished.append(True))
-    join, interrupts = worker.join, [KeyboardInterrupt(), KeyboardInterrupt()]
 
-    def interrupted() -> None:
-        if interrupts:
-            raise interrupts.pop()
-        join()
+    class Interrupted:
+        def get(self) -> object:
+            if interrupts:
+                raise interrupts.pop()
+            return outcomes.get()
 
-    monkeypatch.setattr(worker, "join", interrupted)
-    monkeypatch.setattr(worker, "is_alive", lambda: not finished or bool(interrupts))
-    worker.start()
+        put = outcomes.put
+
+    worker._outcomes = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        stack._wait_for(worker)
+        worker.run(lambda: finished.append(True))
     assert finished == [True]
+    worker.end()
 
 
 def test_recursion_has_room() -> None:
