@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         InvalidHostQuery,
         InvalidMemory,
         InvalidModule,
+        InvalidName,
         InvalidUtf8,
         MemoryAccessOutOfBounds,
         MissingFeed,
@@ -98,7 +99,7 @@ _MODULES = {
     "piecrust.vm.errors": (
         "ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist ContractRefused ContractTrap "
         "DecodeError EncodeError EngineError GasLimitInvalid InitializationError InvalidAbi InvalidArgumentBuffer "
-        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidUtf8 MemoryAccessOutOfBounds MissingFeed "
+        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidUtf8 MemoryAccessOutOfBounds MissingFeed "
         "MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed SessionError "
         "TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
     ),
@@ -152,6 +153,7 @@ __all__ = [
     "InvalidHostQuery",
     "InvalidMemory",
     "InvalidModule",
+    "InvalidName",
     "InvalidRefName",
     "InvalidRevision",
     "InvalidUtf8",

@@ -24,6 +24,7 @@ from piecrust.vm.memory import Memory
 from piecrust.vm.modules import Modules
 from piecrust.vm.receipt import Receipt, call_tree
 from piecrust.vm.recorder import Recorder, failure_of
+from piecrust.vm.values import encodable
 
 INIT = "init"
 
@@ -198,6 +199,8 @@ def _check(function: str, gas_limit: int, time_limit: float | None) -> None:
         raise errors.TimeLimitInvalid(time_limit)
     if function == INIT:
         raise errors.InitializationError("init runs at deployment only")
+    if not function.isascii() and not encodable(function):
+        raise errors.InvalidFunction(function)
 
 
 def _check_gas_limit(gas_limit: int) -> None:

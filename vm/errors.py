@@ -32,6 +32,7 @@ Fields say what happened; the text is made of them. Grouped by what a caller doe
     │   ├── CompositeSerializerError                CompositeSerializerError    owner or metadata too long
     │   ├── GasLimitInvalid
     │   ├── TimeLimitInvalid
+    │   ├── InvalidName
     │   └── InvalidHostQuery
     ├── DecodeError (also ValueError)               ValidationError             bytes are not of the asked type
     ├── SessionError                                SessionError                the session can not be used (like this)
@@ -171,6 +172,14 @@ class TimeLimitInvalid(ArgumentError):
     def __init__(self, time_limit: object) -> None:
         super().__init__(f"time limit {time_limit!r} is not a positive number of seconds")
         self.time_limit = time_limit
+
+
+class InvalidName(ArgumentError):
+    """A name that no UTF-8 text can be, such as one with half of a surrogate pair."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"name {name!r} can not be encoded")
+        self.name = name
 
 
 class InvalidHostQuery(ArgumentError):

@@ -244,6 +244,7 @@ class Execution:
         assert self.hook is not None
         refusal = self.hook(callee, function, argument, stack)
         if refusal is not None:
+            refusal = refusal.encode(errors="replace").decode()
             # The host's decision is an input of the call: where a price would be, it says which call was refused.
             self.answers.append(QueryAnswer(CALL_HOOK, self.nested, QueryFailure("Panic", refusal)))
             raise HookRefused(refusal)
@@ -312,9 +313,9 @@ class Execution:
         return memory.read(code.argument, length)
 
     def _begin_for(self, caller: ContractId, callee: ContractId, function: str, argument: bytes) -> None:
+        self.answers.append(QueryAnswer(ROOT_CALLER, 0, bytes(caller)))
         if self.contracts.find(caller) is None:
             raise errors.ContractDoesNotExist(caller)
-        self.answers.append(QueryAnswer(ROOT_CALLER, 0, bytes(caller)))
         if self.hook is not None:
             self._ask_hook(callee, function, argument, (caller,))
 

@@ -116,6 +116,8 @@ class Session(SessionView):
         `caller` is a deployed contract that the called one sees as its caller, though it does not run.
         """
         target = contract if type(contract) is ContractId else ContractId(contract)
+        if type(argument) is not bytes:
+            argument = bytes(memoryview(argument))
         running = self._running
         if not running.acquire(blocking=False):
             raise errors.SessionBusy

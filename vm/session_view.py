@@ -90,8 +90,10 @@ class SessionView:
 
         Raises:
             CompositeSerializerError: It is longer than 64 KiB.
+            EncodeError: It does not know its type.
+            InvalidName: Nothing can have this name.
         """
-        data = encode_metadata(value)
+        data = encode_metadata(name, value)
         with self._exclusive():
             metadata = self._execution.metadata
             previous = metadata.get(name)

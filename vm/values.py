@@ -12,7 +12,7 @@ from typing import Any
 from piecrust.objects.ids import BytecodeHash, Hash
 from piecrust.vm import abi
 from piecrust.vm.abi import Abi, Function, Raw
-from piecrust.vm.errors import CompositeSerializerError, InvalidAbi
+from piecrust.vm.errors import CompositeSerializerError, InvalidAbi, InvalidName
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX
 from piecrust.vm.receipt import Receipt
 from piecrust.vm.rkyv.codec import decode, encode
@@ -92,17 +92,29 @@ def decode_result(receipt: Receipt[bytes], returns: Any, function: Function | No
     return receipt if function is None else replace(receipt, data=function.decode_result(receipt.data))
 
 
-def encode_metadata(value: object) -> bytes:
-    """A metadata value as contracts read it.
+def encode_metadata(name: str, value: object) -> bytes:
+    """A metadata value as contracts read it, by this name.
 
     Raises:
+        InvalidName: Nothing can have this name.
         EncodeError: It does not know its type.
         CompositeSerializerError: It is longer than the argument buffer.
     """
+    if not encodable(name):
+        raise InvalidName(name)
     data = encode_arguments((value,))
     if len(data) > ARGUMENT_BYTES_MAX:
         raise CompositeSerializerError("the metadata value", len(data), ARGUMENT_BYTES_MAX)
     return data
+
+
+def encodable(text: str) -> bool:
+    """Whether text can be written down: Python's may have halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_raw(value: object, function: Function | None) -> bool:

@@ -27,7 +27,7 @@ from piecrust.vm.bases import commit_state, find_base, find_draft
 from piecrust.vm.calls import Calls
 from piecrust.vm.code_files import default_directory
 from piecrust.vm.contracts import ContractTable
-from piecrust.vm.errors import ContractDoesNotExist, InvalidHostQuery
+from piecrust.vm.errors import ContractDoesNotExist, InvalidHostQuery, InvalidName
 from piecrust.vm.frames import Execution
 from piecrust.vm.history import CommitInfo, Names, commit_info, first_parents
 from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
@@ -37,7 +37,7 @@ from piecrust.vm.recorder import Recorder, metadata_after, pending_events
 from piecrust.vm.resting import RestingContracts
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
-from piecrust.vm.values import Interfaces, encode_metadata
+from piecrust.vm.values import Interfaces, encodable, encode_metadata
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
@@ -164,10 +164,14 @@ class VM:
             Conflict: HEAD moved since the draft was saved.
         """
         self.store.refresh()
-        metadata = {name: encode_metadata(value) for name, value in (meta or {}).items()}
+        metadata = {name: encode_metadata(name, value) for name, value in (meta or {}).items()}
+        excluded = frozenset(exclude_host_queries)
+        for name in excluded:
+            if not encodable(name):
+                raise InvalidName(name)
         options = Transcript(
             metadata=metadata,
-            excluded_queries=frozenset(exclude_host_queries),
+            excluded_queries=excluded,
             transient_storage=self._transient_storage,
             contain_host_query_failures=contain_host_query_failures,
         )
