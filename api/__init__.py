@@ -99,8 +99,8 @@ _MODULES = {
     "piecrust.vm.errors": (
         "ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist ContractRefused ContractTrap "
         "DecodeError EncodeError EngineError GasLimitInvalid InitializationError InvalidAbi InvalidArgumentBuffer "
-        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidUtf8 MemoryAccessOutOfBounds MissingFeed "
-        "MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed SessionError "
+        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidUtf8 MemoryAccessOutOfBounds "
+        "MissingFeed MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed SessionError "
         "TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
     ),
     "piecrust.vm.events": "Event",
