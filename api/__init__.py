@@ -100,8 +100,8 @@ _MODULES = {
         "ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist ContractRefused ContractTrap "
         "DecodeError EncodeError EngineError GasLimitInvalid InitializationError InvalidAbi InvalidArgumentBuffer "
         "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidUtf8 MemoryAccessOutOfBounds "
-        "MissingFeed MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed SessionError "
-        "TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
+        "MissingFeed MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed "
+        "SessionError TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
     ),
     "piecrust.vm.events": "Event",
     "piecrust.vm.history": "CommitInfo",
