@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from piecrust.cli.command import Settings, settings
-from piecrust.cli.contract_code import exported_functions, interface_of
 from piecrust.cli.errors import Ambiguous, Missing, UsageError
-from piecrust.cli.interfaces import Interfaces
 from piecrust.objects import contract_map
 from piecrust.objects.errors import NotAStore, PiecrustError
 from piecrust.objects.ids import CommitId, ContractId
@@ -27,6 +26,7 @@ from piecrust.objects.state import EMPTY_STATE, State
 from piecrust.vm.workspace import Head, Workspace
 
 if TYPE_CHECKING:
+    from piecrust.cli.interfaces import Interfaces
     from piecrust.objects.record import ContractRecord
     from piecrust.objects.store import Store
     from piecrust.vm.abi_model import Abi
@@ -43,7 +43,13 @@ class WorkingState:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.workspace = Workspace(store)
-        self.interfaces = Interfaces(self.interface)
+
+    @cached_property
+    def interfaces(self) -> Interfaces:
+        """The interfaces of the working state's contracts."""
+        from piecrust.cli.interfaces import Interfaces
+
+        return Interfaces(self.interface)
 
     @property
     def head(self) -> Head:
@@ -118,6 +124,8 @@ class WorkingState:
 
     def interface_of(self, record: ContractRecord) -> Abi | None:
         """The interface that a contract carries."""
+        from piecrust.cli.contract_code import interface_of
+
         return interface_of(self.store.load(Kind.BYTECODE, record.bytecode))
 
     def scratch_of(self, record: ContractRecord) -> list[range]:
@@ -265,6 +273,8 @@ def known_contracts(directory: Path | None) -> list[tuple[str, str]]:
 
 def known_functions(directory: Path | None, arguments: Sequence[str]) -> list[str]:
     """For completion: what the contract that the first argument names exports."""
+    from piecrust.cli.contract_code import exported_functions
+
     with _store_for_completion(directory) as store:
         if store is None or not arguments:
             return []

@@ -12,8 +12,7 @@ from piecrust.cli.changes import changed_contracts
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.graph import ASCII, BOX, draw
-from piecrust.cli.history import derivation_data, derivation_lines, derivation_of, gas_of, kinds_of_steps, touched_by
-from piecrust.cli.interfaces import Interfaces
+from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps, touched_by
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import CommitId
@@ -166,6 +165,9 @@ def show(
       piecrust show
       piecrust show main~1 --json
     """
+    from piecrust.cli.interfaces import Interfaces
+    from piecrust.cli.step_view import derivation_data, derivation_lines
+
     style = settings(context).style
     with opened(context, read_only=True) as at:
         commit = at.commit(revision)
