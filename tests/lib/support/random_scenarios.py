@@ -23,7 +23,7 @@ Step = tuple[object, ...]  # the name of a method of Program, and its arguments;
 NAMES = ("a", "b", "c", "d", "e")
 SESSIONS = ("main", "left", "right")
 GHOST = bytes([9]) * 32
-OUTSIDE = 2**32  # what no pointer of a contract reaches
+OUTSIDE = 2**64 - 1  # a pointer outside of every memory; 32-bit contracts use its lower half
 DEPTH_MAX = 5
 CALLS_PER_DIRECTORY = (15, 40)
 
@@ -131,7 +131,7 @@ class ProgramMaker:
         return "call", self.contract(), limit, self.program(depth + 1), function
 
     def raw_call(self, _depth: int) -> Step:
-        at = self.pick.choice((SCRATCH, OUTSIDE - 32, OUTSIDE - 31, OUTSIDE - 1))
+        at = self.pick.choice((SCRATCH, SCRATCH, OUTSIDE))
         return "raw_call", at, SCRATCH, self.pick.choice((0, 3)), self.pick.choice((0, 8, PAGE, PAGE + 1)), 500
 
     def store(self, _depth: int) -> Step:
@@ -165,20 +165,20 @@ class ProgramMaker:
         return "query", name, self.data()
 
     def raw_query(self, _depth: int) -> Step:
-        at, length = self.pick.choice(((SCRATCH, 3), (OUTSIDE - 1, 2), (SCRATCH, 0)))
+        at, length = self.pick.choice(((SCRATCH, 3), (OUTSIDE, 2), (SCRATCH, 0)))
         return "raw_query", at, length, self.pick.choice((0, 8, PAGE + 1))
 
     def metadata(self, _depth: int) -> Step:
         return "data", self.pick.choice(("height", "none", ""))
 
     def raw_data(self, _depth: int) -> Step:
-        return self.pick.choice((("raw_data", SCRATCH, 0), ("raw_data", OUTSIDE - 1, 2)))
+        return self.pick.choice((("raw_data", SCRATCH, 0), ("raw_data", OUTSIDE, 2)))
 
     def emit(self, _depth: int) -> Step:
         return "emit", self.pick.choice(("moved", "t", "", "é")), self.data()
 
     def raw_emit(self, _depth: int) -> Step:
-        at, length = self.pick.choice(((SCRATCH + 5, 0), (OUTSIDE - 2, 2), (OUTSIDE - 1, 2)))
+        at, length = self.pick.choice(((SCRATCH + 5, 0), (SCRATCH + 5, 3), (OUTSIDE, 2)))
         return "raw_emit", at, length, self.pick.choice((0, 9, PAGE + 1))
 
     def feed(self, _depth: int) -> Step:
@@ -200,7 +200,7 @@ class ProgramMaker:
         return "owner", self.pick.choice((None, self.contract()))
 
     def raw_owner(self, _depth: int) -> Step:
-        return "raw_owner", self.pick.choice((0, SCRATCH, OUTSIDE - 32, OUTSIDE - 31))
+        return "raw_owner", self.pick.choice((0, SCRATCH, OUTSIDE))
 
     def limit(self, _depth: int) -> Step:
         return ("limit",)
@@ -313,7 +313,7 @@ class ScenarioMaker:
                 ("run", ("feed", b"")),
                 ("run", ("query", "missing", b"")),
                 ("run", ("query", "", b"x")),
-                ("run", ("raw_owner", OUTSIDE - 1)),
+                ("run", ("raw_owner", OUTSIDE)),
                 ("run", ("exit", -5)),
                 ("run", ("burn", 10**9)),
                 ("run", ("query", "huge_price", b"")),
@@ -398,7 +398,7 @@ class ScenarioMaker:
         )
         if failing:
             return self.open(self.sessions[self.session].base)
-        self.here[name] = "script"
+        self.here[name] = wasm.removesuffix("_init")  # surely there, unlike one whose `init` may have failed
         return self.write_all_scratch_pages(name)
 
     def commit(self) -> None:
