@@ -242,21 +242,20 @@ def only_one(given: Mapping[str, object]) -> None:
 
 def known_names(directory: Path | None, prefix: str) -> list[tuple[str, str]]:
     """For completion: branches (`heads/`) or tags (`tags/`) with the commits that they name."""
-    found = []
-    for name, value in _refs_for_completion(directory).items():
-        if name.startswith(prefix):
-            found.append((name.removeprefix(prefix), "" if isinstance(value, Symbolic) else value.short()))
-    return sorted(found)
+    with _store_for_completion(directory) as store:
+        return [] if store is None else _names_in(store.refs(), prefix)
 
 
 def known_revisions(directory: Path | None, incomplete: str) -> list[tuple[str, str]]:
     """For completion: HEAD, branches and tags; commit ids where some digits were typed."""
-    names = [("HEAD", ""), *known_names(directory, BRANCHES), *known_names(directory, TAGS)]
-    if len(incomplete) < PREFIX_DIGITS_MIN or not _HEX.match(incomplete):
-        return names
     with _store_for_completion(directory) as store:
-        commits = [] if store is None else store.find(Kind.COMMIT, incomplete)
-        return [*names, *((commit.hex(), "commit") for commit in commits)]
+        if store is None:
+            return []
+        refs = store.refs()
+        names = [("HEAD", ""), *_names_in(refs, BRANCHES), *_names_in(refs, TAGS)]
+        if len(incomplete) < PREFIX_DIGITS_MIN or not _HEX.match(incomplete):
+            return names
+        return [*names, *((commit.hex(), "commit") for commit in store.find(Kind.COMMIT, incomplete))]
 
 
 def known_contracts(directory: Path | None) -> list[tuple[str, str]]:
@@ -294,9 +293,12 @@ def _records_for_completion(store: Store) -> list[ContractRecord]:
     return sorted(contract_map.items(store, store.load(Kind.COMMIT, commit).map_root), key=lambda r: r.position)
 
 
-def _refs_for_completion(directory: Path | None) -> dict[str, RefValue]:
-    with _store_for_completion(directory) as store:
-        return {} if store is None else dict(store.refs())
+def _names_in(refs: Mapping[str, RefValue], prefix: str) -> list[tuple[str, str]]:
+    return sorted(
+        (name.removeprefix(prefix), value.short())
+        for name, value in refs.items()
+        if name.startswith(prefix) and isinstance(value, CommitId)
+    )
 
 
 @contextmanager
