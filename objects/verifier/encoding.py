@@ -6,8 +6,9 @@ items and their nesting have bounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NoReturn
+from typing import Final, Generic, NoReturn, TypeVar
 
 from piecrust.objects.errors import InvalidProof
 
@@ -15,6 +16,8 @@ PROOF_BYTES_MAX: Final = 1 << 27
 ITEMS_MAX: Final = 1 << 20
 NESTING_MAX: Final = 12
 U64_MAX: Final = (1 << 64) - 1
+
+T = TypeVar("T")
 
 _SIMPLE = {20: False, 21: True, 22: None}
 _HEADS = {24: 1, 25: 2, 26: 4, 27: 8}
@@ -142,6 +145,25 @@ def an_integer(value: object, maximum: int) -> int:
     if type(value) is not int or value > maximum:
         fail(f"no integer up to {maximum}")
     return value
+
+
+class Entries(Generic[T]):
+    """Things that belong to the opened leaves of a tree, one each, in order."""
+
+    def __init__(self, entries: Sequence[T], what: str) -> None:
+        self._entries, self._what, self._taken = entries, what, 0
+
+    def take(self) -> T:
+        """The next one; fails if there is none."""
+        if self._taken == len(self._entries):
+            fail(f"a {self._what} is missing")
+        self._taken += 1
+        return self._entries[self._taken - 1]
+
+    def end(self) -> None:
+        """Fails unless all were taken."""
+        if self._taken != len(self._entries):
+            fail(f"a {self._what} without a place")
 
 
 def is_number(value: object, *numbers: int) -> bool:

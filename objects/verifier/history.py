@@ -12,7 +12,7 @@ from piecrust.objects.verifier.claims import (
     DifferenceClaim,
     PageDifferenceClaim,
 )
-from piecrust.objects.verifier.encoding import an_array, fail, some_bytes
+from piecrust.objects.verifier.encoding import Entries, an_array, fail, some_bytes
 from piecrust.objects.verifier.records import a_commit, a_link, an_optional_record, keyed
 from piecrust.objects.verifier.tree import CONTRACTS, PAGES, ZERO, Limits, roots_of
 
@@ -42,10 +42,10 @@ def ancestry_claim(links: object) -> AncestryClaim:
 def difference_claim(old: object, new: object, contract_map: object, entries: object) -> DifferenceClaim:
     """Both contract maps are walked at once; what isn't opened is the same in both, so what differs is complete."""
     before, after, limits = a_commit(old), a_commit(new), Limits()
-    given, found = iter(an_array(entries)), list[ContractDifferenceClaim]()
+    given, found = Entries(an_array(entries), "contract"), list[ContractDifferenceClaim]()
 
     def leaf(key: int) -> tuple[bytes, bytes]:
-        was, now, memories = an_array(next(given, None), 3)
+        was, now, memories = an_array(given.take(), 3)
         old_record, old_address = an_optional_record(was, key)
         new_record, new_address = an_optional_record(now, key)
         if old_address == new_address:
@@ -54,8 +54,9 @@ def difference_claim(old: object, new: object, contract_map: object, entries: ob
         return old_address, new_address
 
     roots, _ = roots_of(limits, contract_map, CONTRACTS, leaf, sides=2)
-    if roots != (before.map_root, after.map_root) or next(given, None) is not None:
-        fail("the contract maps have other roots, or too few places")
+    if roots != (before.map_root, after.map_root):
+        fail("the contract maps have other roots")
+    given.end()
     return DifferenceClaim(before, after, tuple(found))
 
 
@@ -63,7 +64,7 @@ def _contract_differences(
     limits: Limits, old: ContractClaim | None, new: ContractClaim | None, memories: tuple[object, ...]
 ) -> Iterator[ContractDifferenceClaim]:
     """What differs at one place of the contract map; ids that share it are two contracts."""
-    given = iter(memories)
+    given = Entries(memories, "page tree")
     if old is not None and new is not None and old.id == new.id:
         if old.memory_bits == new.memory_bits:
             pages = _page_differences(limits, old, new, given)
@@ -76,30 +77,30 @@ def _contract_differences(
             yield _difference(old, None, _page_differences(limits, old, None, given))
         if new is not None:
             yield _difference(None, new, _page_differences(limits, None, new, given))
-    if next(given, None) is not None:
-        fail("pages of no contract")
+    given.end()
 
 
 def _page_differences(
-    limits: Limits, old: ContractClaim | None, new: ContractClaim | None, memories: Iterator[object]
+    limits: Limits, old: ContractClaim | None, new: ContractClaim | None, memories: Entries[object]
 ) -> PageHashes:
     """The pages that differ between two trees of one height; one is empty where there is no contract."""
     expected = (ZERO if old is None else old.pages_root, ZERO if new is None else new.pages_root)
     if expected[0] == expected[1]:
         return {}
-    tree, pages = an_array(next(memories, None), 2)
-    given, found = iter(an_array(pages)), PageHashes()
+    tree, pages = an_array(memories.take(), 2)
+    given, found = Entries(an_array(pages), "page"), PageHashes()
 
     def leaf(index: int) -> tuple[bytes, bytes]:
-        was, now = an_array(next(given, None), 2)
+        was, now = an_array(given.take(), 2)
         if was == now or ZERO in (was, now):
             fail("a page that doesn't differ")
         found[index] = None if was is None else some_bytes(was, 32), None if now is None else some_bytes(now, 32)
         return found[index][0] or ZERO, found[index][1] or ZERO
 
     bits = (old.memory_bits if old is not None else None) or (new.memory_bits if new is not None else None) or 0
-    if roots_of(limits, tree, PAGES[bits], leaf, sides=2)[0] != expected or next(given, None) is not None:
-        fail("the page trees have other roots, or too few pages")
+    if roots_of(limits, tree, PAGES[bits], leaf, sides=2)[0] != expected:
+        fail("the page trees have other roots")
+    given.end()
     return found
 
 

@@ -16,7 +16,16 @@ from piecrust.objects.verifier.claims import (
     RangeClaim,
     StateClaim,
 )
-from piecrust.objects.verifier.encoding import U64_MAX, an_array, an_integer, fail, is_number, rising, some_bytes
+from piecrust.objects.verifier.encoding import (
+    U64_MAX,
+    Entries,
+    an_array,
+    an_integer,
+    fail,
+    is_number,
+    rising,
+    some_bytes,
+)
 from piecrust.objects.verifier.records import a_commit, a_record, position_key
 from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, sliced_hash
 from piecrust.objects.verifier.tree import CONTRACTS, PAGES, RANGE_BYTES_MAX, ZERO, Limits, is_empty, roots_of
@@ -43,15 +52,16 @@ def state_claim(anchor: object, contract_map: object, tree: object, entries: obj
         recorded = [_RecordedContract(limits, *an_array(entry, 2)) for entry in an_array(entries)]
         _prove_records(limits, commit.map_root, contract_map, recorded, missing)
         contracts = sorted(recorded, key=lambda contract: contract.position)
-    leaves = iter(contracts)
+    leaves = Entries(contracts, "contract")
 
     def leaf(position: int) -> tuple[bytes]:
-        contract = next(leaves, None) or fail("a position without its contract")
+        contract = leaves.take()
         contract.stands_at(position)
         return (contract.pages_root,)
 
-    if roots_of(limits, tree, CONTRACTS, leaf, zero_leaves=True)[0] != (root,) or next(leaves, None) is not None:
-        fail("the state tree has another root, or too few positions")
+    if roots_of(limits, tree, CONTRACTS, leaf, zero_leaves=True)[0] != (root,):
+        fail("the state tree has another root")
+    leaves.end()
     claims: list[PartClaim] = [claim for contract in contracts for claim in contract.claims()]
     claims += [AbsentContractClaim(contract) for contract in missing]
     if not claims:
@@ -63,18 +73,19 @@ def _prove_records(
     limits: Limits, root: bytes, contract_map: object, contracts: list[_RecordedContract], missing: list[bytes]
 ) -> None:
     """The records are in the contract map with this root, and the missing ids are not."""
-    leaves, there = iter(contracts), dict[int, bytes]()
+    leaves, there = Entries(contracts, "record"), dict[int, bytes]()
 
     def leaf(key: int) -> tuple[bytes]:
-        contract = next(leaves, None) or fail("a place without its record")
+        contract = leaves.take()
         if position_key(contract.id) != key:
             fail("a record in another's place")
         there[key] = contract.id
         return (contract.address,)
 
     roots, empty = roots_of(limits, contract_map, CONTRACTS, leaf)
-    if roots != (root,) or next(leaves, None) is not None:
-        fail("the contract map has another root, or too few places")
+    if roots != (root,):
+        fail("the contract map has another root")
+    leaves.end()
     for contract in missing:
         key = position_key(contract)
         if there.get(key, contract) == contract and not is_empty(empty, CONTRACTS, key):
@@ -124,15 +135,14 @@ class _Contract:
         tree, pages, ranges, absent = an_array(memory, 4)
         shape = PAGES.get(bits) or fail("no such kind of memory")
         self._bits = bits
-        given = iter(an_array(pages))
+        given = Entries(an_array(pages), "page")
 
         def leaf(index: int) -> tuple[bytes]:
-            self.pages[index] = self._page(index, next(given, None))
+            self.pages[index] = self._page(index, given.take())
             return (self.pages[index],)
 
         (root,), empty = roots_of(self._limits, tree, shape, leaf)
-        if next(given, None) is not None:
-            fail("a page without a place")
+        given.end()
         space = _PAGE_BYTES << 2 * shape[1]
         for pair in an_array(ranges):
             offset, length = an_array(pair, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from piecrust.objects import contract_map
 from piecrust.objects.access import MemoryObjects
 from piecrust.objects.errors import InvalidProof, NotProvable
 from piecrust.objects.ids import ZERO, CommitId, ContractId, NodeHash
+from piecrust.objects.kinds import Kind
 from piecrust.objects.page import PAGE_BYTES, page_hash
 from piecrust.objects.place import opening
 from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
@@ -30,12 +32,13 @@ from piecrust.objects.verifier.claims import (
 )
 from piecrust.objects.verifier.opening import opening_bytes, verify_opening
 from piecrust.objects.verifier.verify import verify
-from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, RecordOf
-from support.fixtures import ROOT
+from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, RecordOf, Wanted
+from support.fixtures import FIXTURES, ROOT
 from support.plain_verifier import check
 from support.proofs import World, plain
-from support.sample_objects import change, contract, noise, put_commit
+from support.sample_objects import change, contract, noise, put_commit, sample
 
+GOLDEN = FIXTURES / "golden" / "proofs.jsonl"
 WORLD = World.random(1)
 LAST = len(WORLD.commits) - 1
 SPACE_32 = PAGE_BYTES << 16
@@ -312,6 +315,56 @@ def test_flipped_openings_of_the_original_are_refused():
         verify_opening(page, inner, outer, state_root=ZERO)
 
 
+def golden() -> dict[str, tuple[bytes, CommitId | None]]:
+    """A proof of each kind, and the commit that it is about."""
+    made = sample()
+    objects, merge, one, two = made.objects, made.merge, contract(1), contract(4)
+    state = objects.load(Kind.COMMIT, merge).state
+
+    def under_commit(*wanted: Wanted) -> tuple[bytes, CommitId]:
+        return prove_state(objects, merge, wanted, deflate=False), merge
+
+    return {
+        "record": under_commit(RecordOf(one)),
+        "range": under_commit(RangeOf(one, 300 * PAGE_BYTES + 1000, 40)),
+        "range over absent pages": under_commit(RangeOf(contract(3), 5 * PAGE_BYTES - 8, 16)),
+        "absent page": under_commit(NoPage(one, 2)),
+        "absent contract": under_commit(NoContract(contract(9))),
+        "several": under_commit(RecordOf(contract(2)), RangeOf(contract(4), 0, 8), NoPage(contract(3), 0)),
+        "deflated page": (prove_state(objects, merge, [PageOf(one, 1)]), merge),
+        "state root": (
+            prove_under_root(objects, state, [RangeOf(one, 300 * PAGE_BYTES, 1), RecordOf(contract(4))]),
+            None,
+        ),
+        "ancestry": (prove_ancestry(objects, made.first, merge), merge),
+        "difference": (prove_difference(objects, made.theirs, merge), merge),
+    }
+
+
+def golden_lines() -> list[str]:
+    return [
+        json.dumps({"name": name, "proof": proof.hex(), "commit": commit and commit.hex()})
+        for name, (proof, commit) in golden().items()
+    ]
+
+
+def test_proofs_are_those_that_were_made_before():
+    for ours, theirs in zip(map(json.loads, golden_lines()), golden_entries(), strict=True):
+        if ours["name"] != "deflated page":  # which depends on zlib
+            assert ours == theirs
+
+
+def golden_entries() -> list[dict[str, str]]:
+    return [json.loads(line) for line in GOLDEN.read_text().splitlines()]
+
+
+def test_old_proofs_are_verified():
+    for entry in golden_entries():
+        proof, commit = bytes.fromhex(entry["proof"]), entry["commit"]
+        claim = verify(proof, commit=commit and bytes.fromhex(commit))
+        assert plain(claim) == check(proof)
+
+
 def test_small_proofs_are_small():
     objects = MemoryObjects()
     changes = [change(n, {k: noise(f"{n} {k}") for k in range(3)}) for n in range(40)]
@@ -349,3 +402,7 @@ def test_importing_the_verifier_loads_neither_store_nor_engine():
 def test_the_second_verifier_shares_no_code():
     source = Path(ROOT / "tests" / "lib" / "support" / "plain_verifier.py").read_text()
     assert "piecrust" not in source.replace("piecrust 2026", "").replace("piecrust proof", "")
+
+
+if __name__ == "__main__":  # writes the golden file anew
+    GOLDEN.write_text("\n".join(golden_lines()) + "\n")
