@@ -318,7 +318,7 @@ def test_flipped_openings_of_the_original_are_refused():
 def golden() -> dict[str, tuple[bytes, CommitId | None]]:
     """A proof of each kind, and the commit that it is about."""
     made = sample()
-    objects, merge, one, two = made.objects, made.merge, contract(1), contract(4)
+    objects, merge, one = made.objects, made.merge, contract(1)
     state = objects.load(Kind.COMMIT, merge).state
 
     def under_commit(*wanted: Wanted) -> tuple[bytes, CommitId]:
