@@ -17,11 +17,13 @@ from piecrust.objects.errors import UnknownRevision
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
+from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
 from piecrust.objects.refs import BRANCHES, PINS, TAGS
 from piecrust.objects.revision import resolve
 from piecrust.objects.state import State
 from piecrust.objects.store import Store
 from piecrust.objects.transcript import Transcript
+from piecrust.objects.wanted import Wanted
 from piecrust.vm import host_queries, imports
 from piecrust.vm.bases import commit_state, find_base, find_draft
 from piecrust.vm.calls import Calls
@@ -216,6 +218,31 @@ class VM:
         """
         before, after = (commit_state(self.store, self.resolve(revision)) for revision in (old, new))
         return diff_states(self.store, before, after)
+
+    def prove(self, revision: Revision, wanted: Iterable[Wanted], *, under_root: bool = False) -> bytes:
+        """A proof of what a commit's state holds, for `piecrust.proofs.verify`.
+
+        It is bound to the commit's id, or with `under_root` to its state root alone, which binds no ids of contracts.
+
+        Raises:
+            NotProvable: something of it isn't so.
+        """
+        commit = self.resolve(revision)
+        if under_root:
+            return prove_under_root(self.store, commit_state(self.store, commit), wanted)
+        return prove_state(self.store, commit, wanted)
+
+    def prove_ancestry(self, ancestor: Revision, descendant: Revision) -> bytes:
+        """A proof that one commit comes before another in history.
+
+        Raises:
+            NotProvable: it doesn't.
+        """
+        return prove_ancestry(self.store, self.resolve(ancestor), self.resolve(descendant))
+
+    def prove_difference(self, old: Revision, new: Revision) -> bytes:
+        """A proof in exactly which contracts and pages two commits differ."""
+        return prove_difference(self.store, self.resolve(old), self.resolve(new))
 
     def commits(self) -> list[CommitId]:
         """Every commit made through the library, until it is deleted."""
