@@ -94,7 +94,7 @@ def values(words: Sequence[str], function: Function | None = None) -> list[objec
                 found.append(_described(parameters[index], argument.text))
             case BareArgument():
                 raise UsageError(
-                    f"the type of argument {index + 1}, {argument.text!r}, is not known: the contract has no interface",
+                    f"the type of argument {index + 1}, {argument.text!r}, is not known",
                     hints=[f"u64:{argument.text}   (write the type in front)", f"str:{argument.text}"],
                 )
     return found

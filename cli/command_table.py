@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("migrate", "deploy", "Replace a contract's code, keep its id."),
         CommandEntry("meta", "meta", "Session metadata that contracts read."),
         CommandEntry("alias", "alias", "Names for contracts."),
+        CommandEntry("abi", "abi", "The interface that a contract carries."),
         CommandEntry("contracts", "contracts", "List the contracts of a revision."),
         CommandEntry("memory", "contracts", "Read a contract's memory."),
         CommandEntry("root", "contracts", "Print the state root."),

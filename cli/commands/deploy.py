@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from piecrust.vm.receipt import Receipt
 
 WASM_BYTES_MAX = 64 << 20
+ABI_SUFFIX = ".abi.json"  # of the interface beside a contract
 Owner = Annotated[str | None, typer.Option("--owner", metavar="HEX", help="The contract's owner.")]
 Init = Annotated[str | None, typer.Option("--init", metavar="VALUE", help="The argument of `init`, e.g. u64:5.")]
 
@@ -76,6 +77,8 @@ def deploy(
         told = None if receipt is None else receipt_data(receipt, None, run.at.interfaces)
         ran = _receipt_lines(receipt, run.at, current)
     data = {"contract": contract, "alias": alias, "owner": owner_bytes, "receipt": told}
+    if Path(file).with_suffix(ABI_SUFFIX).exists() and interface_of(wasm) is None:
+        hints = [*hints, f"piecrust abi attach {file} {Path(file).with_suffix(ABI_SUFFIX)} -o FILE   (and deploy that)"]
     lines = fields(
         {"contract": current.style.contract(contract.hex()), "alias": alias or "", "owner": owner_bytes.hex()}
     )

@@ -13,6 +13,7 @@ from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.graph import ASCII, BOX, draw
 from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps, touched_by
+from piecrust.cli.progress import progress
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import CommitId
@@ -50,11 +51,13 @@ def log(
     """
     current = settings(context)
     style = current.style
-    with opened(context, read_only=True) as at:
+    with opened(context, read_only=True) as at, progress("log") as bar:
         commits = islice(_selected(at, revision, everything=everything, first_parent=first_parent), number)
         names = _names(at, style)
-        data, entries = [], []
+        data: list[dict[str, Any]] = []
+        entries: list[list[str]] = []
         for commit in commits:
+            bar.update(len(data))
             item = _entry(at, commit)
             data.append(item)
             if not current.json:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from blake3 import blake3
+from piecrust.vm.abi import detach
 from support.command import Command, contract_file
 
 COUNTER = blake3(Path(contract_file("counter")).read_bytes()).hexdigest()
@@ -546,6 +547,24 @@ class TestInterface:
         token("call", "token", "transfer", "ab" * 32, "5")
         events = token.json("call", "token", "transfer", "cd" * 32, "5")["events"]
         assert all(event["value"] is not None for event in events)
+
+    def test_is_shown(self, token: Command) -> None:
+        shown = token("abi", "show", "token").stdout
+        assert "transfer(to: [u8; 32], amount: u64)" in shown
+        assert token.json("abi", "show", contract_file("counter"))["interface"]["values"][0]["type"] == "i64"
+
+    def test_is_attached_to_a_contract_that_has_none(self, store: Command) -> None:
+        folder = store.directory
+        (folder / "small.wasm").write_bytes(detach(Path(contract_file("minimal")).read_bytes()))
+        assert "  it exports echo, nop\n" in store("abi", "show", "small.wasm", code=3).stderr
+        document = {"piecrust_abi": 1, "functions": [{"name": "nop"}]}
+        (folder / "small.abi.json").write_text(json.dumps(document))
+        assert "Hint: piecrust abi attach small.wasm small.abi.json" in store("deploy", "small.wasm").stderr
+        store("abi", "attach", "small.wasm", "small.abi.json", "-o", "described.wasm")
+        store("deploy", "described.wasm", "--alias", "described")
+        assert store("abi", "show", "described").lines == ["nop()"]
+        (folder / "small.abi.json").write_text('{"piecrust_abi": 1, "functions": [{"name": "nobody"}]}')
+        store("abi", "attach", "small.wasm", "small.abi.json", "-o", "x.wasm", code=8)
 
     def test_written_types_win(self, token: Command) -> None:
         token("call", "token", "transfer", "[u8; 32]:" + "ab" * 32, "u64:5")

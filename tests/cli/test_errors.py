@@ -147,7 +147,7 @@ def test_argument_without_a_type(store: Command) -> None:
         store("call", "small", "anything", "5", code=None),
         ExitCode.USAGE,
         """
-        Error: the type of argument 1, '5', is not known: the contract has no interface
+        Error: the type of argument 1, '5', is not known
         Hint: u64:5   (write the type in front)
         Hint: str:5
         """,

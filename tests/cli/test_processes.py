@@ -50,6 +50,7 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["op-log"]),
     (0, ["rev-parse", "HEAD"]),
     (0, ["cat-object", "commit", "HEAD_ID"]),
+    (0, ["abi", "show", "counter"]),
     (0, ["migrate", "counter", contract_file("box")]),
     (0, ["stats"]),
     (0, ["doctor"]),
@@ -60,20 +61,69 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["inspect", "page.proof"]),
 ]
 
+# The fields of each answer. Scripts read them: they are added to, never taken away or renamed.
+FIELDS = {
+    "init": "directory created branch",
+    "deploy": "contract alias owner receipt",
+    "call": "contract function value type data gas_spent gas_limit events call_tree fed debug",
+    "query": "contract function value type data gas_spent gas_limit events call_tree",
+    "meta set": "name value before",
+    "meta get": "metadata",
+    "meta unset": "name before",
+    "status": "directory branch commit state_root working_state changes contracts commits size damage",
+    "diff": "equal old new old_root new_root changes",
+    "commit": "commit state_root branch created",
+    "run": "steps commit state_root",
+    "alias": "alias contract",
+    "contracts": "contracts",
+    "ls-contracts": "contracts",
+    "memory": "contract memory_length memory_kind pages",
+    "root": "state_root commit uncommitted",
+    "log": "commits",
+    "show": "commit state_root parents generation message author time kind steps contracts gas_spent derivation "
+    "changes",
+    "tag": "tag commit",
+    "branch": "branch commit",
+    "switch": "branch commit state_root kept",
+    "checkout": "branch commit state_root kept",
+    "merge": "commit state_root base fast_forward taken choices",
+    "restore": "commit state_root source contracts created",
+    "bisect start": "bad good candidates next culprit",
+    "bisect status": "bad good candidates next culprit",
+    "bisect reset": "branch commit",
+    "undo": "operation",
+    "redo": "operation",
+    "op-log": "operations",
+    "rev-parse": "revisions",
+    "cat-object": "address kind fields",
+    "abi show": "contract interface",
+    "migrate": "contract id_during_migration",
+    "stats": "commits stored on_disk kinds growth plot",
+    "doctor": "findings bad",
+    "demo": "first second third counter state_root as_expected",
+    "completion": "shell script",
+    "prove": "commit state_root file bytes",
+    "verify": "holds claim",
+    "inspect": "claim",
+}
+
 
 def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Command) -> None:
     Path(piecrust.directory, "steps.jsonl").write_text(json.dumps(SCRIPT))
     head = ""
+    fields: dict[str, list[str]] = {}
     for code, words in SESSION:
         answer = piecrust.process(*(head if word == "HEAD_ID" else word for word in words), "--json", code=code)
         assert answer.stderr == ""
         assert answer.stdout.count("\n") == 1
         envelope = json.loads(answer.stdout)
         assert list(envelope) == ["schema", "command", "ok", "data", "warnings", "errors"]
-        name = " ".join(words[:2]) if words[0] in ("meta", "bisect") else words[0]
+        name = " ".join(words[:2]) if words[0] in ("abi", "meta", "bisect") else words[0]
         assert (envelope["schema"], envelope["command"], envelope["ok"]) == ("piecrust.cli/1", name, code == 0)
+        fields[name] = list(envelope["data"])
         if words[0] == "rev-parse":
             head = envelope["data"]["revisions"][0]["commit"]
+    assert {name: " ".join(found) for name, found in fields.items()} == FIELDS
 
 
 def test_the_session_has_every_command() -> None:

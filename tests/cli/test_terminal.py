@@ -72,6 +72,20 @@ def readme_session() -> list[tuple[str, str]]:
     return [(part.partition("\n")[0], part.partition("\n")[2]) for part in re.split(r"^\$ ", blocks[0], flags=re.M)[1:]]
 
 
+def test_what_does_not_fit_on_the_screen_goes_through_the_pager(counting: Command) -> None:
+    environment = {
+        **{name: value for name, value in counting.environment.items() if value},
+        "PIECRUST_PAGER": "sed s/^/paged:/",
+    }
+    log = f"{shlex.quote(sys.executable)} -m piecrust op-log --color never"
+    with shell(counting.directory, environment) as terminal:
+        assert terminal.type("stty rows 10; stty size").startswith("10 ")
+        assert all(line.startswith("paged:") for line in terminal.type(log).splitlines())
+        assert "paged:" not in terminal.type(f"{log} --no-pager")
+        assert "paged:" not in terminal.type(f"{log} -n 1")
+        assert "paged:" not in terminal.type(f"{log} | cat")
+
+
 def test_the_session_in_the_readme_is_what_a_new_user_sees(piecrust: Command) -> None:
     (piecrust.directory / "contracts").symlink_to(ROOT / "fixtures" / "contracts" / "bin")
     bin_directory = piecrust.directory / "bin"
