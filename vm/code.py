@@ -21,9 +21,9 @@ class CodeFacts:
     """What a contract declares, and what its rewriting made of it.
 
     `kind`: 32 or 64, bits of its memory's addresses. `initial_length`: bytes of memory at deployment. `argument`:
-    offset of the argument buffer. `functions`: names of its exported functions. `modules`: names of
-    modules that it imports from. `segments`: bytes to be written at
-    deployment, with their offsets. `gas_export`, `reusable` and `resets`: see `Rewritten`.
+    offset of the argument buffer. `functions`: names of its exported functions. `modules`: names of the modules that it
+    imports from. `segments`: bytes to be written at deployment, with their offsets. `gas_export`, `reusable` and
+    `resets`: see `Rewritten`.
     """
 
     kind: int

@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import sys
 from ctypes import c_int, c_long, c_size_t, c_void_p
+from pathlib import Path
 from typing import Final, Protocol, cast
 
 from piecrust.vm.errors import AddressSpaceExhausted
@@ -103,8 +104,25 @@ def move(address: int, size: int, target: int) -> bool:
     """Moves the pages of a mapping to another one, in place of what was there; zeros, or missing pages, stay behind.
 
     False, and nothing has happened, where the system cannot do it. Takes 2 ms a gigabyte: no byte is copied.
+
+    Raises:
+        AddressSpaceExhausted: it began and failed; the target is not mapped any more.
     """
-    if sys.platform != "linux":
+    if not _is_one_mapping(address, size):  # for these it would fail after it has unmapped the target
         return False
-    moved = libc.mremap(address, size, size, _MOVE, target)
-    return bool(moved == target)
+    if libc.mremap(address, size, size, _MOVE, target) != target:
+        raise AddressSpaceExhausted(size, ctypes.get_errno())
+    return True
+
+
+def _is_one_mapping(address: int, size: int) -> bool:
+    """Whether the kernel holds a range as one mapping, as far as it says."""
+    try:
+        maps = Path("/proc/self/maps").read_bytes()
+    except OSError:
+        return False
+    for line in maps.splitlines():
+        start, end = (int(bound, 16) for bound in line.split(b" ", 1)[0].split(b"-"))
+        if start <= address < end:
+            return address + size <= end
+    return False

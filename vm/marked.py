@@ -50,6 +50,7 @@ class MarkedRegion:
         "_length",
         "_map_bytes",
         "_map_view",
+        "_mapped",
         "_view",
         "address",
         "failure",
@@ -62,14 +63,13 @@ class MarkedRegion:
         self.failure: BaseException | None = None
         self._contents = contents
         self._length = length
-        self._beyond: list[
-            tuple[int, int]
-        ] = []  # parts of the map that the host marked, beyond what contracts store to
-        self.address = reserve(size + GUARD_BYTES)
+        self._beyond: list[tuple[int, int]] = []  # marked by the host, where contracts cannot store
+        self._mapped = size + GUARD_BYTES
+        self.address = reserve(self._mapped)
         try:
             self.map = DirtyMap(marks)
         except BaseException:
-            release(self.address, size + GUARD_BYTES)
+            release(self.address, self._mapped)
             raise
         self._bytes = window(self.address, size)
         self._view = writable(self.address, size)
@@ -88,7 +88,7 @@ class MarkedRegion:
     def read(self, at: int, length: int) -> bytes:
         """See `Region`."""
         if at + length > self.size:
-            raise AddressSpaceExhausted(at + length, 0)
+            raise self.failure or AddressSpaceExhausted(at + length, 0)
         return self._bytes[at : at + length]
 
     def write(self, at: int, data: bytes) -> None:
@@ -97,7 +97,7 @@ class MarkedRegion:
             return
         end = at + len(data)
         if end > self.size:
-            raise AddressSpaceExhausted(end, 0)
+            raise self.failure or AddressSpaceExhausted(end, 0)
         self._view[at:end] = data
         first = at >> GRANULE_BITS
         count = (end - 1 >> GRANULE_BITS) - first + 1
@@ -141,12 +141,17 @@ class MarkedRegion:
         """See `Region`. Memory up to its length is taken for all in use."""
         return self._length
 
+    def shut(self, reason: BaseException) -> None:
+        """See `Region`."""
+        self.failure, self.size = reason, -1
+
     def close(self) -> None:
         """See `Region`."""
         if self.address:
+            self.shut(RuntimeError("the memory is closed"))
             self._view.release()
             self._map_view.release()
-            release(self.address, self.size + GUARD_BYTES)
+            release(self.address, self._mapped)
             self.map.close()
             self.address = 0
 

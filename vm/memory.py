@@ -109,6 +109,7 @@ class Memory:
 
     def page(self, index: int) -> bytes:
         """The 65,536 bytes of a page, zeros where there is none."""
+        self._check()
         return self._region.page(index)
 
     def written(self) -> dict[int, int]:
@@ -116,6 +117,7 @@ class Memory:
 
         A page counts however it was written, also with the bytes that it had. What a rollback undid does not count.
         """
+        self._check()
         self._unsettled += self._region.scan()
         pages = self._contents.written()
         add_ranges(pages, self._unsettled)
@@ -170,13 +172,17 @@ class Memory:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why a page could not be had while a contract ran; None if all went well."""
+        """Why its bytes are not to be trusted, or had, any more; None if all is well.
+
+        Then nothing can be read, written or committed. A page could not be had while a contract ran, or when something
+        was undone; or it is closed.
+        """
         return self._region.failure
 
     @property
     def engine_memories(self) -> list[HostMemory]:
         """The memories of an instance, the first one last."""
-        marks: HostMemory | None = getattr(self._region, "map", None)
+        marks = self._region.map
         return [self] if marks is None else [marks, self]
 
     # For the engine.
@@ -193,7 +199,10 @@ class Memory:
     def settle(self) -> None:
         """Remembers what was written since the last time, for good: what was before is not needed any more."""
         ranges = self._take()
-        if sum(end - first for first, end in ranges) > BULK_GRANULES:
+        left = BULK_GRANULES
+        for first, end in ranges:
+            left -= end - first
+        if left < 0:
             self._archive(ranges)
         else:
             for first, end in ranges:
@@ -209,11 +218,8 @@ class Memory:
         shadow = self._contents.shadow
         replaced: list[tuple[Memory, int, bytes | None]] = []
         for first, end in ranges:
-            content = self.read(first << GRANULE_BITS, end - first << GRANULE_BITS)
-            for granule in range(first, end):
-                start = granule - first << GRANULE_BITS
-                replaced.append((self, granule, shadow.get(granule)))
-                shadow[granule] = content[start : start + GRANULE_BYTES]
+            replaced += [(self, granule, shadow.get(granule)) for granule in range(first, end)]
+            self._shadow(first, end)
         return replaced
 
     def take_written(self) -> set[int]:
@@ -234,7 +240,15 @@ class Memory:
 
     def restore(self, granules: set[int]) -> None:
         """Makes granules what they were at the last checkpoint that remains."""
-        self._region.restore(sorted(granules))
+        try:
+            self._region.restore(sorted(granules))
+        except BaseException as error:
+            self._region.shut(error)
+            raise
+
+    def _check(self) -> None:
+        if self._region.failure is not None:
+            raise self._region.failure
 
     def _give_up_width(self) -> None:
         if self._is_wide:
@@ -243,6 +257,8 @@ class Memory:
 
     def _take(self) -> list[tuple[int, int]]:
         """The ranges of granules written since the last checkpoint."""
+        if not self._region.address:
+            self._check()  # closed
         ranges = self._region.scan()
         if self._unsettled:
             ranges = self._unsettled + ranges

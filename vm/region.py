@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from piecrust.vm.archive import Archive
+    from piecrust.vm.marked import DirtyMap
 
 
 class Region(Protocol):
     """The bytes of one memory, and which of them were written.
 
-    `failure` is why a page could not be had while a contract ran. Ranges are of granules: (first, end).
+    `failure` is why the bytes are not to be trusted, or had, any more.
+    Ranges are of granules: (first, end).
     """
 
     address: int
     size: int
     failure: BaseException | None
+
+    @property
+    def map(self) -> DirtyMap | None:
+        """The memory that contracts mark their writes in, if they do."""
 
     def read(self, at: int, length: int) -> bytes:
         """Copies bytes that lie within the size."""
@@ -54,6 +60,9 @@ class Region(Protocol):
 
     def drop(self) -> None:
         """Gives back what it can bring again, when all that was written is in the contents."""
+
+    def shut(self, reason: BaseException) -> None:
+        """Makes every further access of the host raise this."""
 
     def close(self) -> None:
         """Unmaps the bytes."""

@@ -130,8 +130,8 @@ class NativeInstance:
 
     __slots__ = (
         "_arguments", "_arguments_address", "_beyond", "_context", "_functions", "_gas", "_gas_address", "_instance",
-        "_prepared", "_resets", "_resets_asked", "_store", "_trap", "_trap_address", "_value", "_value_address",
-        "_value_bits",
+        "_kept", "_prepared", "_resets", "_resets_asked", "_store", "_trap", "_trap_address", "_value",
+        "_value_address", "_value_bits",
     )  # fmt: skip
 
     def __init__(
@@ -168,6 +168,7 @@ class NativeInstance:
         self._beyond = 0
         self._resets_asked = resets
         self._resets: list[tuple[int, int]] | None = None
+        self._kept: list[Any] = []  # what the addresses in `_resets` are of
 
     def call(self, name: str, argument: int) -> int:
         """Calls an exported function that takes and returns an i32; the result is unsigned."""
@@ -203,7 +204,7 @@ class NativeInstance:
                 value = (c_ubyte * VALUE_BYTES)(VALUE_KINDS[entry.type])
                 ctypes.memmove(ctypes.addressof(value) + VALUE_BITS, entry.bits, len(entry.bits))
                 self._resets.append((ctypes.addressof(export), ctypes.addressof(value)))
-                self._functions[entry.export] = (0, (export, value))
+                self._kept += export, value
         for export_address, value_address in self._resets:
             _global_set(self._context, export_address, value_address)
         return True
@@ -215,7 +216,8 @@ class NativeInstance:
             self._store = 0
 
     def __del__(self) -> None:
-        self.close()
+        if getattr(self, "_store", None):
+            self.close()
 
     def _export(self, name: str) -> ctypes.Array[ctypes.c_char]:
         encoded = name.encode()

@@ -33,6 +33,8 @@ _ZERO_PAGE = bytes(PAGE_BYTES)
 class WatchedRegion:
     """The bytes of one memory, and which of them were written. See `Region`."""
 
+    map = None
+
     __slots__ = (
         "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_scan_end", "_view",
         "_writes", "address", "failure", "size",
@@ -87,7 +89,6 @@ class WatchedRegion:
     def page(self, index: int) -> bytes:
         """See `Region`. What is missing is not brought."""
         if self._missing(index):
-            self._check()
             return self._contents.page(index) or _ZERO_PAGE
         at = index * PAGE_BYTES
         return self._bytes[at : at + PAGE_BYTES]
@@ -148,7 +149,7 @@ class WatchedRegion:
                 self._copy_out(archive, start, end)
         archive.pages.update(index for index in self._present if index * PAGE_BYTES < paged)
         archive.pages.update(range(paged // PAGE_BYTES, opened // PAGE_BYTES))
-        self._empty()
+        self.drop()
         return True
 
     def copy_to(self, archive: Archive, first: int, end: int) -> None:
@@ -157,8 +158,14 @@ class WatchedRegion:
         archive.store(first, self._view[first * PAGE_BYTES : end * PAGE_BYTES])
 
     def drop(self) -> None:
-        """See `Region`."""
-        self._empty()
+        """See `Region`. The pager brings it again."""
+        opened = self._opened
+        if opened:
+            renew(self.address, opened)
+            self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
+        self._writes.forget()
+        self._paged = opened
+        self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
 
     def serve(self, address: int) -> None:
         """Answers a fault: puts the page there, or zeros if it cannot be had.
@@ -173,12 +180,17 @@ class WatchedRegion:
                 self._ahead = 1
             self._put(index, self._ahead)
         except BaseException as error:
-            self.failure, self._paged = error, self.size
+            self.shut(error)
             self._descriptor.zero(self.address + index * PAGE_BYTES, PAGE_BYTES)
+
+    def shut(self, reason: BaseException) -> None:
+        """See `Region`."""
+        self.failure, self._paged = reason, self.size
 
     def close(self) -> None:
         """See `Region`."""
         if self.address:
+            self.shut(RuntimeError("the memory is closed"))
             pager.remove(self)
             self._view.release()
             release(self.address, self.size + GUARD_BYTES)
@@ -189,16 +201,13 @@ class WatchedRegion:
 
         A fault that the host took while it holds the GIL would wait for the pager, and the pager for the GIL, for ever.
         """
-        self._check()
+        if self.failure is not None:
+            raise self.failure
         if at + length > self.size:
             raise AddressSpaceExhausted(at + length, 0)
         for index in range(at // PAGE_BYTES, (at + length - 1) // PAGE_BYTES + 1):
             if self._missing(index):
                 self._put(index, 1)
-
-    def _check(self) -> None:
-        if self.failure is not None:
-            raise self.failure
 
     def _missing(self, index: int) -> bool:
         return index not in self._present and not self._paged <= index * PAGE_BYTES < self._opened
@@ -242,16 +251,6 @@ class WatchedRegion:
         for index in range(start // PAGE_BYTES, end // PAGE_BYTES):
             if not self._missing(index):
                 archive.store(index, self._view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES])
-
-    def _empty(self) -> None:
-        """Gives up what is in place below the length: the pager brings it again."""
-        opened = self._opened
-        if opened:
-            renew(self.address, opened)
-            self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
-        self._writes.forget()
-        self._paged = opened
-        self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
 
     def _extend_scan(self, end: int) -> None:
         if end > self._scan_end:

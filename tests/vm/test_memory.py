@@ -84,6 +84,21 @@ class TestMemory:
         assert memory.read(0, 2) == b"x\0"
         memory.close()
 
+    def test_a_closed_memory_is_not_read_or_written(self) -> None:
+        memory = Memory(32, PAGE_BYTES)
+        memory.write(0, b"x")
+        memory.close()
+        for access in (
+            lambda: memory.read(0, 1),
+            lambda: memory.write(0, b"y"),
+            lambda: memory.page(0),
+            memory.written,
+            memory.settle,
+            memory.remember,
+        ):
+            with pytest.raises(RuntimeError, match="closed"):
+                access()
+
     def test_closing_twice_is_closing_once(self) -> None:
         memory = Memory(32, PAGE_BYTES)
         memory.close()
@@ -274,6 +289,43 @@ def test_a_32_bit_store_at_the_end_of_the_range_traps(tracker: str) -> None:
         with pytest.raises(ContractTrap, match="out of bounds memory access"):
             scratch.store(LAST_WORD + 1, 1)
         scratch.close()
+
+
+@pytest.mark.usefixtures("tracker")
+class TestUndoThatFails:
+    """A base whose pages cannot be had again when they are needed to undo something."""
+
+    @pytest.fixture
+    def damaged(self) -> Iterator[Scratch]:
+        base = Pages({2: page(2)})
+        with host_functions():
+            scratch = Scratch(base)
+            scratch.log.settle([scratch.memory])
+            scratch.store(2 * PAGE_BYTES, 1)
+            base.page = lambda index: [][index]  # type: ignore[method-assign]
+            with pytest.raises(IndexError):
+                scratch.log.rollback(0, [scratch.memory])
+            yield scratch
+            scratch.close()
+
+    def test_shuts_the_memory(self, damaged: Scratch) -> None:
+        with pytest.raises(IndexError):
+            damaged.memory.written()
+        with pytest.raises(IndexError):
+            damaged.memory.page(0)
+        with pytest.raises(IndexError):
+            damaged.instance.call("size", 0)
+
+    def test_is_met_by_revert_too(self) -> None:
+        base = Pages({2: page(2)})
+        with host_functions():
+            scratch = Scratch(base)
+            scratch.store(2 * PAGE_BYTES, 1)
+            base.page = lambda index: [][index]  # type: ignore[method-assign]
+            with pytest.raises(IndexError):
+                scratch.memory.revert()
+            assert isinstance(scratch.memory.failure, IndexError)
+            scratch.close()
 
 
 @pytest.mark.usefixtures("tracker")
