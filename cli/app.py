@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ class PiecrustGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Run one command line to its end: print, and exit with a code of `ExitCode`."""
         words = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # what the terminal can not show is no reason to fail
         extra.pop("standalone_mode", None)
         current = Settings()
         try:
@@ -116,7 +120,10 @@ def _show(result: Any, current: Settings) -> ExitCode:
 
 
 def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
-    """Say what went wrong, in an envelope or on stderr."""
+    """Say what went wrong, in an envelope or on stderr; a command line that ends too early is told what may follow."""
+    if type(error).__name__ == "NoArgsIsHelpError" and not current.json:
+        print(str(error))
+        return ExitCode.USAGE
     if current.debug or "--debug" in words:
         import traceback
 

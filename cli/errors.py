@@ -22,6 +22,7 @@ import typer
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
 from piecrust.objects.errors import AmbiguousRevision, CommitInUse, PiecrustError
+from piecrust.vm.limits import ARGUMENT_BYTES_MAX
 
 if TYPE_CHECKING:
     from piecrust.vm.errors import CallFailed
@@ -156,6 +157,11 @@ def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None) -> P
         case CommandError():
             return Problem(error.exit_code, code, str(error), error.details, _causes(error), error.hints)
         case PiecrustError():
+            if _is_long_argument(error):
+                length = getattr(error, "length", 0)
+                return Problem(
+                    ExitCode.ABI, code, f"the argument has {length:,} bytes, at most {ARGUMENT_BYTES_MAX:,} fit"
+                )
             exit_code = next((EXIT_CODES[c.__name__] for c in type(error).__mro__ if c.__name__ in EXIT_CODES), None)
             if exit_code is not None:
                 message, details = _told(error, labels or {})
@@ -167,6 +173,15 @@ def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None) -> P
         return _parsing(error, code)
     message = f"this is a bug in piecrust: {type(error).__name__}: {error}"
     return Problem(ExitCode.BUG, "bug", message, hints=["run the command again with --debug and report what it prints"])
+
+
+def _is_long_argument(error: PiecrustError) -> bool:
+    """Whether a call failed before it began, because its argument is longer than the buffer."""
+    from piecrust.vm.errors import MemoryAccessOutOfBounds
+
+    if not isinstance(error, MemoryAccessOutOfBounds):
+        return False
+    return error.offset == 0 and error.memory_length == ARGUMENT_BYTES_MAX < error.length
 
 
 def snake_case(name: str) -> str:
@@ -183,8 +198,6 @@ def _parsing(error: Any, code: str) -> Problem:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "piecrust"
     message = error.format_message().rstrip(".")
-    if not getattr(error, "message", "") and context is not None and not context.args and "Usage:" in message:
-        message = "a command is missing"
     return Problem(
         ExitCode.USAGE,
         code,
@@ -276,6 +289,8 @@ def _hints(error: PiecrustError) -> list[str]:
             return ["piecrust log --all", "piecrust branch   (branches by name)"]
         case "AmbiguousRevision":
             return ["give more digits, or one of the ids above"]
+        case "InvalidRevision":
+            return ["main, v1, HEAD~2, main@{1}, an id or its first digits, root:HEX"]
         case "ContractDoesNotExist":
             return ["piecrust contracts"]
         case "OutOfGas":

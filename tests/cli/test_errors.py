@@ -174,6 +174,22 @@ def test_number_out_of_range(counting: Command) -> None:
     assert answer.stderr == "Error: expected u8 (0 to 255), got 256\n"
 
 
+def test_argument_that_is_too_long(counting: Command) -> None:
+    Path(counting.directory, "long").write_bytes(bytes(65537))
+    answer = counting("call", "counter", "increment", "@long", code=8)
+    assert answer.stderr == "Error: the argument has 65,537 bytes, at most 65,536 fit\n"
+    Path(counting.directory, "longer").write_bytes(bytes(1 << 21))
+    answer = counting("call", "counter", "increment", "@longer", code=2)
+    assert answer.stderr == "Error: the file 'longer' has more than 1,048,576 bytes\n"
+
+
+def test_nothing_but_the_name_shows_what_may_follow(piecrust: Command) -> None:
+    answer = piecrust(code=2)
+    assert answer.stdout.startswith("Usage: piecrust [OPTIONS] COMMAND [ARGS]...\n")
+    assert piecrust("meta", code=2).stdout.startswith("Usage: piecrust meta ")
+    assert json.loads(piecrust("--json", code=2).stdout)["errors"][0]["message"] == "missing command"
+
+
 def test_result_of_another_type(counting: Command) -> None:
     answer = counting("query", "counter", "read_value", "--returns", "[u64; 2]", code=8)
     assert answer.stderr.startswith("Error: ")

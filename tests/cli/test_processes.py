@@ -243,6 +243,12 @@ def test_what_is_slow_to_import_is_imported_when_it_is_needed(
     assert unwanted & set(done.stdout.splitlines()[0].split()) == set()
 
 
+def test_a_terminal_without_unicode_is_no_error(counting: Command) -> None:
+    plain = {"PYTHONIOENCODING": "ascii"}
+    assert counting.process("log", "--graph", env=plain).lines[0].startswith("* ")
+    assert "??" in counting.process("diff", "main~1", "main", "--map", env=plain).stdout
+
+
 def test_colours_follow_the_usual_variables(counting: Command) -> None:
     plain = counting.process("log", "--oneline").stdout
     assert "\x1b[" not in plain
