@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 from support.differential import Histogram, compare, shrink
-from support.random_scenarios import ScenarioMaker, assembled, performable
+from support.random_programs import assembled
+from support.random_scenarios import ScenarioMaker, performable
 
 
 class Counting:

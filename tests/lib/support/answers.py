@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from piecrust.objects.errors import PiecrustError
+from piecrust.vm.errors import MemoryAccessOutOfBounds
+from piecrust.vm.receipt import Receipt
+
 Operation = dict[str, object]
 Answer = dict[str, object]
 
@@ -53,3 +57,57 @@ def summary(answer: Answer) -> str:
 
 def text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def failure(kind: str, text: str) -> Answer:
+    return {"error": {"kind": kind, "message": text}}
+
+
+def message(error: PiecrustError) -> str:
+    """The error in the original's words, where a field of it is in them; else in its own."""
+    match error.kind:
+        case "Panic":
+            return f"Panic: {error.message}"
+        case "MissingHostQuery":
+            return f"Missing host query: {error.name}"
+        case "InvalidFunction":
+            return f"Invalid function: {error.name}"
+        case "ContractDoesNotExist":
+            return f"Contract does not exist: {error.contract.hex()}"
+        case "MemoryAccessOutOfBounds":
+            return f"Memory access out of bounds: {bounds(error)}"
+    return str(error)
+
+
+def bounds(error: MemoryAccessOutOfBounds) -> str:
+    return f"offset {error.offset}, length {error.length}, memory length {error.memory_length}"
+
+
+def receipt_answer(receipt: Receipt[bytes]) -> Answer:
+    return {
+        "data": receipt.data.hex(),
+        "gas_spent": receipt.gas_spent,
+        "gas_limit": receipt.gas_limit,
+        "events": event_answers(receipt),
+        "tree": [
+            {
+                "contract": element.contract.hex(),
+                "limit": element.limit,
+                "spent": element.spent,
+                "mem_len": element.memory_length,
+            }
+            for element in receipt.call_tree
+        ],
+    }
+
+
+def event_answers(receipt: Receipt[bytes]) -> list[Answer]:
+    return [
+        {
+            "source": event.source.hex(),
+            "topic": event.topic,
+            "data": event.data.hex(),
+            "reverted": event.reverted,
+        }
+        for event in receipt.events
+    ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from support.answers import Answer, Operation, differences
-from support.random_scenarios import Step, performable
+from support.random_programs import Step
+from support.random_scenarios import performable
 
 MISSING_ROOT = "00" * 32  # what "$NAME" becomes when that commit failed, as in record.py
 

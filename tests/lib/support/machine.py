@@ -16,12 +16,12 @@ from piecrust import VM
 from piecrust.objects.errors import PiecrustError
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.vm.abi import extract
-from piecrust.vm.errors import MemoryAccessOutOfBounds, SessionClosed
+from piecrust.vm.errors import SessionClosed
 from piecrust.vm.receipt import Receipt
 from piecrust.vm.session import Session
 from piecrust.vm.values import Encoded
 
-from support.answers import Answer, Operation
+from support.answers import Answer, Operation, failure, message, receipt_answer
 from support.fixtures import REFERENCE
 
 MAIN_SESSION = "main"
@@ -348,30 +348,6 @@ def hexadecimal(data: bytes | None) -> str | None:
     return None if data is None else data.hex()
 
 
-def failure(kind: str, text: str) -> Answer:
-    return {"error": {"kind": kind, "message": text}}
-
-
-def message(error: PiecrustError) -> str:
-    """The error in the original's words, where a field of it is in them; else in its own."""
-    match error.kind:
-        case "Panic":
-            return f"Panic: {error.message}"
-        case "MissingHostQuery":
-            return f"Missing host query: {error.name}"
-        case "InvalidFunction":
-            return f"Invalid function: {error.name}"
-        case "ContractDoesNotExist":
-            return f"Contract does not exist: {error.contract.hex()}"
-        case "MemoryAccessOutOfBounds":
-            return f"Memory access out of bounds: {bounds(error)}"
-    return str(error)
-
-
-def bounds(error: MemoryAccessOutOfBounds) -> str:
-    return f"offset {error.offset}, length {error.length}, memory length {error.memory_length}"
-
-
 def raw(receipt: Receipt[object], bytecode: bytes, function: str) -> Receipt[bytes]:
     """The receipt with its data as bytes again, where the contract's interface has made a value of it."""
     interface = extract(bytecode)
@@ -379,33 +355,3 @@ def raw(receipt: Receipt[object], bytecode: bytes, function: str) -> Receipt[byt
         return receipt
     described = interface.init if function == "init" else interface.function(function)
     return replace(receipt, data=described.returns.encode(receipt.data))
-
-
-def receipt_answer(receipt: Receipt[bytes]) -> Answer:
-    return {
-        "data": receipt.data.hex(),
-        "gas_spent": receipt.gas_spent,
-        "gas_limit": receipt.gas_limit,
-        "events": event_answers(receipt),
-        "tree": [
-            {
-                "contract": element.contract.hex(),
-                "limit": element.limit,
-                "spent": element.spent,
-                "mem_len": element.memory_length,
-            }
-            for element in receipt.call_tree
-        ],
-    }
-
-
-def event_answers(receipt: Receipt[bytes]) -> list[Answer]:
-    return [
-        {
-            "source": event.source.hex(),
-            "topic": event.topic,
-            "data": event.data.hex(),
-            "reverted": event.reverted,
-        }
-        for event in receipt.events
-    ]

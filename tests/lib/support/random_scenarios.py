@@ -1,7 +1,6 @@
 """Random scenarios for the script contract: operations of the driver's protocol, programs still in parts.
 
-A call's argument is a list of steps (`Step`) instead of bytes, so that a failing scenario can be shrunk inside of its
-programs, too; `assembled` makes the operation that a driver understands.
+`performable` makes of an operation what a driver understands. The same seed makes the same scenario.
 
 Left out on purpose is what the original dies of, or loses or mixes up state by: addresses of 4 GiB and more, panicking
 host queries, start functions, positions that collide, commits on top of deleted or finalized ones, roots between the
@@ -16,29 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from support.answers import Operation
-from support.programs import PAGE, PAGES, SCRATCH, SCRATCH_PAGES, Program
+from support.programs import PAGE, SCRATCH, SCRATCH_PAGES
+from support.random_programs import GHOST, NAMES, OUTSIDE, ProgramMaker, Step, assembled, contract_id
 
-Step = tuple[object, ...]  # the name of a method of Program, and its arguments; a program among them is a list of steps
-
-NAMES = ("a", "b", "c", "d", "e")
 SESSIONS = ("main", "left", "right")
-GHOST = bytes([9]) * 32
-OUTSIDE = 2**64 - 1  # a pointer outside of every memory; 32-bit contracts use its lower half
-DEPTH_MAX = 5
-CALLS_PER_DIRECTORY = (15, 40)
-
-
-def contract_id(name: str) -> bytes:
-    return bytes(31) + bytes([1 + NAMES.index(name)])
-
-
-def assembled(steps: list[Step]) -> Program:
-    """The program of some steps."""
-    program = Program()
-    for method, *arguments in steps:
-        inner = [assembled(value) if isinstance(value, list) else value for value in arguments]
-        getattr(program, method)(*inner)
-    return program
+TURNS = (15, 40)  # of a scenario, the first number included
 
 
 def performable(operation: Operation) -> Operation:
@@ -67,177 +48,6 @@ class OpenSession:
     shows_roots: bool = True
 
 
-class ProgramMaker:
-    """Random programs."""
-
-    def __init__(self, pick: random.Random) -> None:
-        self.pick = pick
-        self.near: list[str] = []  # names of the contracts that are deployed
-
-    def data(self, longest: int = 24) -> bytes:
-        return self.pick.randbytes(self.pick.randrange(longest))
-
-    def contract(self) -> bytes:
-        """Mostly a contract that is deployed, sometimes one that may not be."""
-        kind = self.pick.random()
-        if kind < 0.03:
-            return GHOST
-        if kind < 0.08 or not self.near:
-            return contract_id(self.pick.choice(NAMES))
-        return contract_id(self.pick.choice(self.near))
-
-    def scratch(self) -> int:
-        """An address in the scratch pages: one of a few places that programs have in common, or any."""
-        if self.pick.random() < 0.7:
-            return SCRATCH + PAGE * self.pick.randrange(SCRATCH_PAGES) + 8 * self.pick.randrange(4)
-        return SCRATCH + self.pick.randrange(SCRATCH_PAGES * PAGE - 100)
-
-    def writable(self) -> int:
-        """An address to write at, sometimes beyond the memory's length."""
-        if self.pick.random() < 0.9:
-            return self.scratch()
-        return PAGES * PAGE + self.pick.randrange(3 * PAGE)
-
-    def program(self, depth: int = 0) -> list[Step]:
-        pick = self.pick
-        steps = [self.step(depth) for _ in range(pick.randrange(1, 6 - depth // 2))]
-        if pick.random() < (0.1 if depth == 0 else 0.2):
-            steps.append(self.end())
-        return steps
-
-    def end(self) -> Step:
-        """A step after which nothing follows."""
-        pick = self.pick
-        return pick.choice(
-            (
-                ("panic", f"panic {pick.randrange(1000)}"),
-                ("panic", b"\xff" + self.data()),
-                ("trap",),
-                ("burn", 10**9),
-                ("exit", pick.choice((-1, 0, 3, PAGE + 1, -(2**31)))),
-                ("stop",),
-                ("opcode", 0xEE),
-                ("raw_panic", pick.choice((0, 5, 70_000))),
-            )
-        )
-
-    def step(self, depth: int) -> Step:
-        makers = self._makers if depth < DEPTH_MAX else self._makers_without_calls
-        return self.pick.choice(makers)(self, depth)
-
-    def call(self, depth: int) -> Step:
-        limit = self.pick.choice((0, 0, 0, 300, 900, 5000, 60_000, 400_000))
-        function = "run" if self.pick.random() < 0.95 else self.pick.choice(("missing", "init", "", b"\xff"))
-        return "call", self.contract(), limit, self.program(depth + 1), function
-
-    def raw_call(self, _depth: int) -> Step:
-        at = self.pick.choice((SCRATCH, SCRATCH, OUTSIDE))
-        return "raw_call", at, SCRATCH, self.pick.choice((0, 3)), self.pick.choice((0, 8, PAGE, PAGE + 1)), 500
-
-    def store(self, _depth: int) -> Step:
-        return "store", self.writable(), self.data()
-
-    def load(self, _depth: int) -> Step:
-        return "load", self.scratch(), self.pick.randrange(12)
-
-    def add64(self, _depth: int) -> Step:
-        return "add64", self.writable(), self.pick.randrange(2**64)
-
-    def fill(self, _depth: int) -> Step:
-        pick = self.pick
-        return "fill", SCRATCH + pick.randrange(3 * PAGE), pick.randrange(PAGE), pick.randrange(3)
-
-    def fill_outside(self, _depth: int) -> Step:
-        return "fill", PAGES * PAGE + self.pick.randrange(PAGE), self.pick.choice((0, 1, PAGE)), 1
-
-    def copy(self, _depth: int) -> Step:
-        return "copy", self.scratch(), self.scratch(), self.pick.randrange(100)
-
-    def grow(self, _depth: int) -> Step:
-        return "grow", self.pick.choice((0, 1, 1, 2, 70_000))
-
-    def size(self, _depth: int) -> Step:
-        return ("size",)
-
-    def query(self, _depth: int) -> Step:
-        rare = self.pick.random() < 0.12
-        name = self.pick.choice(("huge_price", "no") if rare else ("identity", "reverse", "priced"))
-        return "query", name, self.data()
-
-    def raw_query(self, _depth: int) -> Step:
-        at, length = self.pick.choice(((SCRATCH, 3), (OUTSIDE, 2), (SCRATCH, 0)))
-        return "raw_query", at, length, self.pick.choice((0, 8, PAGE + 1))
-
-    def metadata(self, _depth: int) -> Step:
-        return "data", self.pick.choice(("height", "none", ""))
-
-    def raw_data(self, _depth: int) -> Step:
-        return self.pick.choice((("raw_data", SCRATCH, 0), ("raw_data", OUTSIDE, 2)))
-
-    def emit(self, _depth: int) -> Step:
-        return "emit", self.pick.choice(("moved", "t", "", "é")), self.data()
-
-    def raw_emit(self, _depth: int) -> Step:
-        at, length = self.pick.choice(((SCRATCH + 5, 0), (SCRATCH + 5, 3), (OUTSIDE, 2)))
-        return "raw_emit", at, length, self.pick.choice((0, 9, PAGE + 1))
-
-    def feed(self, _depth: int) -> Step:
-        return "feed", self.data()
-
-    def raw_feed(self, _depth: int) -> Step:
-        return "raw_feed", self.pick.choice((0, 3, PAGE + 1))
-
-    def caller(self, _depth: int) -> Step:
-        return ("caller",)
-
-    def callstack(self, _depth: int) -> Step:
-        return ("callstack",)
-
-    def self_id(self, _depth: int) -> Step:
-        return ("self_id",)
-
-    def owner(self, _depth: int) -> Step:
-        return "owner", self.pick.choice((None, self.contract()))
-
-    def raw_owner(self, _depth: int) -> Step:
-        return "raw_owner", self.pick.choice((0, SCRATCH, OUTSIDE))
-
-    def limit(self, _depth: int) -> Step:
-        return ("limit",)
-
-    def spent(self, _depth: int) -> Step:
-        return ("spent",)
-
-    def burn(self, _depth: int) -> Step:
-        return "burn", self.pick.randrange(200)
-
-    def repeat(self, _depth: int) -> Step:
-        body: list[Step] = [("add64", SCRATCH, 1), self.pick.choice((("emit", "r", b""), ("spent",)))]
-        return "repeat", self.pick.randrange(5), body
-
-    def set_arg(self, _depth: int) -> Step:
-        return "set_arg", self.data()
-
-    def get_arg(self, _depth: int) -> Step:
-        # After a host function the buffer holds its answer; a fixed program has put more there itself.
-        return "get_arg", self.pick.randrange(40)
-
-    def recurse(self, _depth: int) -> Step:
-        return "recurse", self.pick.randrange(150)
-
-    def stop(self, _depth: int) -> Step:
-        return "repeat", 1, [("stop",)]
-
-    _plain = (store, store, add64, add64, load, load, fill, copy, copy, grow, size, query, metadata, emit, caller)
-    _plain += (callstack, self_id, owner, limit, spent, burn, repeat, set_arg, get_arg, recurse)
-    _makers_without_calls: tuple[Callable[[ProgramMaker, int], Step], ...] = _plain * 2 + (stop, raw_owner, raw_data)
-    _makers: tuple[Callable[[ProgramMaker, int], Step], ...] = (
-        _makers_without_calls
-        + (call,) * 22
-        + (feed, raw_feed, raw_call, raw_call, raw_query, raw_query, raw_emit, raw_emit, fill_outside)
-    )
-
-
 class ScenarioMaker:
     """Random operations on sessions, commits and script contracts; the same seed makes the same ones."""
 
@@ -259,7 +69,7 @@ class ScenarioMaker:
         self.op("vm", **({"dir": f"@{pick.randrange(2**64):016x}"} if pick.random() < 0.4 else {}))
         self.directory = self.operations[0].get("dir")
         self.open(None)
-        for _ in range(pick.randrange(*CALLS_PER_DIRECTORY)):
+        for _ in range(pick.randrange(*TURNS)):
             self.turn()
         self.end()
         return self.operations
