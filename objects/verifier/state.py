@@ -147,7 +147,7 @@ class _Contract:
         for pair in an_array(ranges):
             offset, length = an_array(pair, 2)
             self.ranges.append((an_integer(offset, space - 1), an_integer(length, RANGE_BYTES_MAX)))
-            self._limits.take(range_bytes=self.ranges[-1][1])
+            self._limits.take("range bytes", self.ranges[-1][1])
             if self.ranges[-1][1] == 0 or sum(self.ranges[-1]) > space:
                 fail("a range outside of the memory")
         self._absent = [an_integer(index, U64_MAX) for index in an_array(absent)]
@@ -164,11 +164,12 @@ class _Contract:
 
     def _page(self, index: int, page: object) -> bytes:
         """The hash of a page that is given whole or in slices."""
-        self._limits.take(pages=1)
+        self._limits.take("pages", 1)
         encoding, *fields = an_array(page) or fail("an empty page")
         if is_number(encoding, SLICES) and len(fields) == 3:
             mask, siblings, data = an_integer(fields[0], U64_MAX), some_bytes(fields[1]), some_bytes(fields[2])
             numbers = [n for n in range(CHUNKS) if mask >> n & 1]
+            self._limits.take("chunks", len(numbers))
             if not numbers or len(data) != len(numbers) * CHUNK_BYTES:
                 fail("a slice of another length")
             chunks = {n: data[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES] for i, n in enumerate(numbers)}

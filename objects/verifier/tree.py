@@ -20,6 +20,7 @@ PAGES: Final = {32: (4, 8), 64: (4, 13)}  # bits of a memory -> arity and height
 ZERO: Final = bytes(32)
 
 PAGES_MAX: Final = 4096
+CHUNKS_MAX: Final = 1 << 15  # in slices; each takes some 0.1 ms to hash
 NODES_MAX: Final = 1 << 18
 RANGE_BYTES_MAX: Final = 1 << 24
 
@@ -32,13 +33,13 @@ class Limits:
     """What all parts of a proof may have together."""
 
     def __init__(self) -> None:
-        self._pages, self._nodes, self._bytes = PAGES_MAX, NODES_MAX, RANGE_BYTES_MAX
+        self._left = {"pages": PAGES_MAX, "chunks": CHUNKS_MAX, "nodes": NODES_MAX, "range bytes": RANGE_BYTES_MAX}
 
-    def take(self, *, pages: int = 0, nodes: int = 0, range_bytes: int = 0) -> None:
+    def take(self, what: str, count: int) -> None:
         """Fails when there is too much of something."""
-        self._pages, self._nodes, self._bytes = self._pages - pages, self._nodes - nodes, self._bytes - range_bytes
-        if min(self._pages, self._nodes, self._bytes) < 0:
-            fail("too many pages or nodes, or ranges of too many bytes")
+        self._left[what] -= count
+        if self._left[what] < 0:
+            fail(f"too many {what}")
 
 
 def roots_of(
@@ -51,7 +52,7 @@ def roots_of(
     """
     arity, height = shape
     codes, hashes = [some_bytes(part) for part in an_array(tree, 2)]
-    limits.take(nodes=len(codes))
+    limits.take("nodes", len(codes))
     if not codes:
         return (some_bytes(hashes, 32) if hashes else ZERO,) * sides, set() if hashes else {(height, 0)}
     empty: set[Place] = set()

@@ -30,6 +30,7 @@ from piecrust.objects.shown import show
 from piecrust.objects.state import EMPTY_STATE, write_state
 from piecrust.objects.tree import CONTRACTS, PAGES_32, PAGES_64
 from piecrust.objects.verifier.encoding import decode, encode
+from piecrust.objects.verifier.tree import Limits
 from piecrust.objects.verifier.verify import verify
 from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, RecordOf
 from support.plain_verifier import Refused, check
@@ -309,6 +310,17 @@ def test_class_untrusted_counts():
             verify(bomb)
         assert tracemalloc.get_traced_memory()[1] < (64 << 20) + 8 * len(bomb)
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("what", "most"), [("pages", 4096), ("chunks", 2**15), ("nodes", 2**18), ("range bytes", 2**24)]
+)
+def test_all_parts_of_a_proof_share_their_limits(what, most):
+    limits = Limits()
+    limits.take(what, most - 1)
+    limits.take(what, 1)
+    with pytest.raises(InvalidProof, match=what):
+        limits.take(what, 1)
 
 
 def test_class_malleability():

@@ -199,7 +199,7 @@ function memory(limits, bits, value) {
   const waiting = queue(anArray(pages), "a page");
   const { roots, isEmpty } = rootsOf(limits, tree, shape, (index) => {
     limits.take("pages", 1);
-    const page = onePage(waiting.next());
+    const page = onePage(limits, waiting.next());
     known.set(index, page);
     return [page.hash];
   });
@@ -249,12 +249,13 @@ function memory(limits, bits, value) {
   };
 }
 
-function onePage(page) {
+function onePage(limits, page) {
   const [form, ...fields] = anArray(page);
   if (form === 0 && fields.length === 1) return { whole: someBytes(fields[0], PAGE_BYTES), hash: hash(fields[0]) };
   if (form !== 2 || fields.length !== 3) fail("a page in no known form");
   const mask = BigInt(anInteger(fields[0], U64_MAX));
   const numbers = [...Array(CHUNKS).keys()].filter((n) => (mask >> BigInt(n)) & 1n);
+  limits.take("chunks", numbers.length);
   const [siblings, data] = [someBytes(fields[1]), someBytes(fields[2])];
   if (!numbers.length || data.length !== numbers.length * CHUNK_BYTES) fail("a slice of another length");
   const chunks = new Map(numbers.map((n, i) => [n, data.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES)]));

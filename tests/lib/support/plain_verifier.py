@@ -325,6 +325,8 @@ class Memory:
             known = [i for i in range(64) if number(mask, 2**64 - 1) >> i & 1]
             need(isinstance(siblings, bytes) and isinstance(chunks, bytes))
             need(known and len(chunks) == 1024 * len(known))
+            self.count["chunks"] += len(known)
+            need(self.count["chunks"] <= 1 << 15)
             data = {i: chunks[1024 * n : 1024 * n + 1024] for n, i in enumerate(known)}
             self.chunks |= {(index, i): chunk for i, chunk in data.items()}
             return [sliced(mask, siblings, data)]
@@ -360,7 +362,7 @@ class Memory:
 
 
 def state(anchor: object, contract_map: object, tree: object, contracts: object, absent: object) -> tuple:
-    count = {"pages": 0, "bytes": 0}
+    count = {"pages": 0, "bytes": 0, "chunks": 0}
     array(absent)
     if isinstance(anchor, bytes):
         need(contract_map is None and absent == ())
