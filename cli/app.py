@@ -17,9 +17,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from piecrust.cli.command import Outcome, PiecrustCommand, Settings, shared_parameters, without_pydantic
+from piecrust.cli.command_errors import UnknownCommand
 from piecrust.cli.command_table import COMMANDS, SECTIONS, CommandEntry
 from piecrust.cli.envelope import ErrorEntry, envelope
-from piecrust.cli.errors import Problem, UnknownCommand, problem_of
+from piecrust.cli.errors import Problem, problem_of
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.interrupts import die_on_interrupt
 from typer.core import TyperGroup

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from piecrust.cli.errors import FileProblem, UsageError
+from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.render import count
 from piecrust.cli.value_reader import read_value
 from piecrust.vm.abi_model import Argument as Parameter

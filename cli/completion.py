@@ -136,32 +136,32 @@ def _begin(found: Iterable[Candidate], incomplete: str) -> list[Candidate]:
 
 
 def _revisions(line: Line, incomplete: str) -> list[Candidate]:
-    from piecrust.cli.working_state import known_revisions
+    from piecrust.cli.known_words import known_revisions
 
     before, dots, last = incomplete.rpartition("..")
     return [Candidate(before + dots + word, text) for word, text in known_revisions(line.directory, last)]
 
 
 def _branches(line: Line, _: str) -> list[Candidate]:
-    from piecrust.cli.working_state import known_names
+    from piecrust.cli.known_words import known_names
 
     return [Candidate(word, text) for word, text in known_names(line.directory, "heads/")]
 
 
 def _tags(line: Line, _: str) -> list[Candidate]:
-    from piecrust.cli.working_state import known_names
+    from piecrust.cli.known_words import known_names
 
     return [Candidate(word, text) for word, text in known_names(line.directory, "tags/")]
 
 
 def _contracts(line: Line, _: str) -> list[Candidate]:
-    from piecrust.cli.working_state import known_contracts
+    from piecrust.cli.known_words import known_contracts
 
     return [Candidate(word, text) for word, text in known_contracts(line.directory)]
 
 
 def _functions(line: Line, _: str) -> list[Candidate]:
-    from piecrust.cli.working_state import known_functions
+    from piecrust.cli.known_words import known_functions
 
     return [Candidate(name) for name in known_functions(line.directory, line.arguments)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from piecrust.cli.arguments import parse_hex
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 
 FALLBACK_OWNER = bytes(32)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from piecrust.cli.arguments import Argument, BareArgument, parse_argument, values
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.host_queries import register_host_queries
 from piecrust.cli.working_state import opened_vm
 from piecrust.objects.oplog import Operation

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 
 if TYPE_CHECKING:
     from piecrust.vm.vm import VM

@@ -10,7 +10,7 @@ import typer
 from piecrust.cli.arguments import rust_type
 from piecrust.cli.changes import read_memory
 from piecrust.cli.command import settings
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.value_writer import json_value, show_value
 from piecrust.cli.working_state import open_vm
 from piecrust.vm.errors import CallFailed, ContractDoesNotExist, DecodeError

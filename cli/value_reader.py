@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.vm.rkyv import types
 from piecrust.vm.rkyv.types import RustType
 from piecrust.vm.rkyv.values import Err, Ok, Some

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from piecrust.cli.command import Settings, settings
-from piecrust.cli.errors import Ambiguous, Missing, UsageError
+from piecrust.cli.command_errors import Ambiguous, Missing, UsageError
 from piecrust.objects import contract_map
-from piecrust.objects.errors import NotAStore, PiecrustError
+from piecrust.objects.errors import NotAStore
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.refs import ALIASES, BRANCHES, CONTRACTS, TAGS, RefValue, Symbolic
+from piecrust.objects.refs import ALIASES, CONTRACTS, RefValue, Symbolic
 from piecrust.objects.revision import resolve
 from piecrust.objects.state import EMPTY_STATE, State
 from piecrust.vm.workspace import Head, Workspace
@@ -238,81 +238,6 @@ def only_one(given: Mapping[str, object]) -> None:
     used = [name for name, value in given.items() if value]
     if len(used) > 1:
         raise UsageError(f"{' and '.join(used)} exclude one another")
-
-
-def known_names(directory: Path | None, prefix: str) -> list[tuple[str, str]]:
-    """For completion: branches (`heads/`) or tags (`tags/`) with the commits that they name."""
-    with _store_for_completion(directory) as store:
-        return [] if store is None else _names_in(store.refs(), prefix)
-
-
-def known_revisions(directory: Path | None, incomplete: str) -> list[tuple[str, str]]:
-    """For completion: HEAD, branches and tags; commit ids where some digits were typed."""
-    with _store_for_completion(directory) as store:
-        if store is None:
-            return []
-        refs = store.refs()
-        names = [("HEAD", ""), *_names_in(refs, BRANCHES), *_names_in(refs, TAGS)]
-        if len(incomplete) < PREFIX_DIGITS_MIN or not _HEX.match(incomplete):
-            return names
-        return [*names, *((commit.hex(), "commit") for commit in store.find(Kind.COMMIT, incomplete))]
-
-
-def known_contracts(directory: Path | None) -> list[tuple[str, str]]:
-    """For completion: aliases, and the ids of the working state's contracts."""
-    with _store_for_completion(directory) as store:
-        if store is None:
-            return []
-        aliases = aliases_of(store.refs())
-        ids = [record.id for record in _records_for_completion(store)]
-        named = set(aliases.values())
-        listed = [(name, contract.short()) for name, contract in aliases.items()]
-        return [*listed, *((contract.hex(), "") for contract in ids if contract not in named)]
-
-
-def known_functions(directory: Path | None, arguments: Sequence[str]) -> list[str]:
-    """For completion: what the contract that the first argument names exports."""
-    from piecrust.cli.contract_code import exported_functions
-
-    with _store_for_completion(directory) as store:
-        if store is None or not arguments:
-            return []
-        contract = aliases_of(store.refs()).get(arguments[0])
-        digits = arguments[0].lower()
-        for record in _records_for_completion(store):
-            if record.id == contract or (contract is None and record.id.hex().startswith(digits)):
-                return exported_functions(store.load(Kind.BYTECODE, record.bytecode))
-        return []
-
-
-def _records_for_completion(store: Store) -> list[ContractRecord]:
-    workspace = Workspace(store)
-    commit = workspace.draft() or workspace.head().commit
-    if commit is None:
-        return []
-    return sorted(contract_map.items(store, store.load(Kind.COMMIT, commit).map_root), key=lambda r: r.position)
-
-
-def _names_in(refs: Mapping[str, RefValue], prefix: str) -> list[tuple[str, str]]:
-    return sorted(
-        (name.removeprefix(prefix), value.short())
-        for name, value in refs.items()
-        if name.startswith(prefix) and isinstance(value, CommitId)
-    )
-
-
-@contextmanager
-def _store_for_completion(directory: Path | None) -> Iterator[Store | None]:
-    """The store, read only; None where there is none: completion never complains."""
-    from piecrust.objects.store import Store
-
-    try:
-        store = Store.open(store_directory(Settings(directory=directory)), read_only=True)
-    except PiecrustError:
-        yield None
-        return
-    with store:
-        yield store
 
 
 def _near(word: str, words: Sequence[str]) -> list[str]:

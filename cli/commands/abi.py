@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from piecrust.cli.arguments import read_bytes
 from piecrust.cli.command import Outcome, PiecrustCommand, settings
+from piecrust.cli.command_errors import FileProblem, Missing
 from piecrust.cli.commands.deploy import read_wasm
 from piecrust.cli.contract_code import exported_functions, interface_of
-from piecrust.cli.errors import FileProblem, Missing
 from piecrust.cli.working_state import opened
 from piecrust.objects import contract_map
 from piecrust.objects.kinds import Kind

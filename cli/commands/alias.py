@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.errors import Missing, UsageError
+from piecrust.cli.command_errors import Missing, UsageError
 from piecrust.cli.execution import logged
 from piecrust.cli.render import table
 from piecrust.cli.working_state import alias_value, opened

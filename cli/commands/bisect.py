@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import TypedArgument, parse_argument, values
 from piecrust.cli.command import Outcome, PiecrustCommand, settings
-from piecrust.cli.errors import CommandError, UsageError
+from piecrust.cli.command_errors import CommandError, UsageError
 from piecrust.cli.execution import HostQueries
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.errors import Missing, UsageError, WorkingStateNotEmpty
+from piecrust.cli.command_errors import Missing, UsageError, WorkingStateNotEmpty
 from piecrust.cli.execution import logged
 from piecrust.cli.history import derivation_of, kinds_of_steps
 from piecrust.cli.render import count, table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.contract_code import exported_functions
-from piecrust.cli.errors import UsageError
 from piecrust.cli.execution import (
     GasLimit,
     HostQueries,

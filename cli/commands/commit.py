@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.errors import CommandError
+from piecrust.cli.command_errors import CommandError
 from piecrust.cli.execution import logged
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.working_state import opened_vm

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 
 
 def completion(

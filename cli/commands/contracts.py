@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.changes import read_memory
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.contract_code import exported_functions
 from piecrust.cli.envelope import u64
-from piecrust.cli.errors import FileProblem, UsageError
 from piecrust.cli.render import count, hex_dump, size, table
 from piecrust.cli.working_state import opened
 from piecrust.objects import contract_map, tree

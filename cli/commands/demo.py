@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.changes import changed_contracts
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.errors import CommandError, UsageError
+from piecrust.cli.command_errors import CommandError, UsageError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
 from piecrust.cli.working_state import STORE_DIRECTORY, WorkingState, alias_value, select_implementations

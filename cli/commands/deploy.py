@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import parse_hex, values
 from piecrust.cli.command import Outcome, Settings, settings
+from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
-from piecrust.cli.errors import FileProblem, UsageError
 from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logged, saving
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data
 from piecrust.cli.render import fields

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.changes import ChangedContract, changed_contracts, load_page
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.envelope import u64
-from piecrust.cli.errors import FileProblem, UsageError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.heat_map import svg_map, terminal_map
 from piecrust.cli.render import count, hex_dump

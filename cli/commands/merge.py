@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import CommandError, UsageError, WorkingStateNotEmpty
 from piecrust.cli.commands.branches import uncommitted
-from piecrust.cli.errors import CommandError, UsageError, WorkingStateNotEmpty
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened

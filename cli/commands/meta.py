@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, PiecrustCommand
-from piecrust.cli.errors import Missing
+from piecrust.cli.command_errors import Missing
 from piecrust.cli.execution import execution, logged, metadata_value
 from piecrust.cli.history import derivation_of
 from piecrust.cli.render import table

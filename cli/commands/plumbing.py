@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from piecrust.cli.command import Outcome
-from piecrust.cli.errors import Ambiguous, Missing, UsageError
+from piecrust.cli.command_errors import Ambiguous, Missing, UsageError
 from piecrust.cli.render import hex_dump
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import Address

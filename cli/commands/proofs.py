@@ -10,8 +10,8 @@ import typer
 from piecrust.cli.arguments import read_bytes
 from piecrust.cli.claims import claim_data, claim_lines
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import CommandError, FileProblem, UsageError
 from piecrust.cli.commands.contracts import parse_range
-from piecrust.cli.errors import CommandError, FileProblem, UsageError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import size
 from piecrust.cli.working_state import only_one, opened

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import WorkingStateNotEmpty
 from piecrust.cli.commands.branches import uncommitted
-from piecrust.cli.errors import WorkingStateNotEmpty
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
 from piecrust.vm.errors import UncommittedChanges

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, Settings, settings
+from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.commands.deploy import init_argument, read_wasm
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
-from piecrust.cli.errors import FileProblem, UsageError
 from piecrust.cli.execution import (
     Execution,
     HostQueries,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.command_errors import FileProblem
 from piecrust.cli.commands.status import size_on_disk
 from piecrust.cli.envelope import u64
-from piecrust.cli.errors import FileProblem
 from piecrust.cli.plot import line_plot
 from piecrust.cli.progress import progress
 from piecrust.cli.render import size, table

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from piecrust.cli.errors import EXIT_CODES, CommandError, problem_of, snake_case
+from piecrust.cli.command_errors import CommandError
+from piecrust.cli.errors import EXIT_CODES, problem_of, snake_case
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.objects import errors as objects_errors
 from piecrust.objects.errors import PiecrustError

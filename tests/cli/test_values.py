@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from piecrust.cli.errors import UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.value_reader import read_value
 from piecrust.cli.value_writer import json_value, show_value
 from piecrust.vm.rkyv.types import (
