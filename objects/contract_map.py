@@ -83,8 +83,10 @@ def diff(
         if was is not None and now is not None and was.id != now.id:
             yield was.id, was, None
             yield now.id, None, now
-        elif was is not None or now is not None:
-            yield (was or now).id, was, now  # type: ignore[union-attr]  # one of them is there
+        elif was is not None:
+            yield was.id, was, now
+        elif now is not None:
+            yield now.id, None, now
 
 
 def _record(reader: ObjectReader, key: int, address: bytes) -> ContractRecord:

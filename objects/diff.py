@@ -47,10 +47,11 @@ class ContractDifference:
         if before is not None and after is not None and before.memory_kind != after.memory_kind:
             changes = _between_shapes(reader, before, after)
         else:
-            shape = (before or after).memory_kind.shape  # type: ignore[union-attr]  # one of them is there
+            record = before or after
+            assert record is not None
             old_root = ZERO if before is None else before.pages_root
             new_root = ZERO if after is None else after.pages_root
-            changes = tree.diff(reader, shape, old_root, new_root)
+            changes = tree.diff(reader, record.memory_kind.shape, old_root, new_root)
         for index, old, new in changes:
             yield PageDifference(index, None if old is None else PageHash(old), None if new is None else PageHash(new))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from piecrust.objects.errors import InvalidProof
 
@@ -171,7 +171,7 @@ def is_number(value: object, *numbers: int) -> bool:
     return type(value) is int and value in numbers
 
 
-def rising(values: list[bytes] | list[int] | list[tuple[int, int]]) -> None:
+def rising(values: Sequence[Any]) -> None:
     """Fails unless each value is greater than the one before it."""
-    if any(a >= b for a, b in pairwise(values)):  # type: ignore[operator]  # all values are of one type
+    if any(a >= b for a, b in pairwise(values)):
         fail("a list out of order")
