@@ -96,7 +96,7 @@ class Commit:
             CorruptObject: the body is malformed, or another one's.
         """
         try:
-            commit = cls._of(body)
+            commit = cls.parse(body)
         except InvalidFormat as error:
             raise CorruptObject(Kind.COMMIT, address, error.reason) from error
         if commit_id(commit) != address:
@@ -104,7 +104,8 @@ class Commit:
         return commit
 
     @classmethod
-    def _of(cls, body: bytes) -> Commit:
+    def parse(cls, body: bytes) -> Commit:
+        """The commit that a body is of; `InvalidFormat` if it is none."""
         fields = Fields("commit", encoding.decode("commit", body))
         fields.version(COMMIT_VERSION)
         generation, depth = fields.uint(GENERATION_MAX), fields.uint(GENERATION_MAX)
@@ -182,6 +183,10 @@ class Placed(Protocol):
         """Its parents, the first one first."""
 
     @property
+    def generation(self) -> int:
+        """One more than the highest of the parents'; 0 without parents."""
+
+    @property
     def depth(self) -> int:
         """The number of first parents."""
 
@@ -202,6 +207,21 @@ def next_jump(place_of: Callable[[CommitId], Placed], parent: CommitId) -> Commi
     if far.jump is None:
         return parent
     return far.jump if near.depth - far.depth == far.depth - place_of(far.jump).depth else parent
+
+
+def misplaced(place_of: Callable[[CommitId], Placed], commit: Placed) -> str | None:
+    """What is wrong about a commit's place in history, judged by its parents' places; None if nothing is.
+
+    A proof of ancestry believes jumps, so whoever takes in commits of others has to judge them.
+    """
+    if not commit.parents:
+        return None if (commit.generation, commit.depth, commit.jump) == (0, 0, None) else "it has no parents"
+    parents = [place_of(parent) for parent in commit.parents]
+    if commit.generation != 1 + max(parent.generation for parent in parents):
+        return f"generation {commit.generation}"
+    if commit.depth != 1 + parents[0].depth:
+        return f"depth {commit.depth}"
+    return None if commit.jump == next_jump(place_of, commit.parents[0]) else "it jumps to another commit"
 
 
 def ancestor(place_of: Callable[[CommitId], Placed], commit: CommitId, generations: int) -> CommitId | None:

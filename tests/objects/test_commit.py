@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from piecrust.objects import encoding
 from piecrust.objects.access import MemoryObjects
-from piecrust.objects.commit import Commit, ancestor, commit_id, new_commit, way_back
+from piecrust.objects.commit import Commit, ancestor, commit_id, misplaced, new_commit, way_back
 from piecrust.objects.errors import CorruptObject, InvalidFormat, ObjectNotFound
 from piecrust.objects.ids import Address, CommitId, NodeHash, StateRoot
 from piecrust.objects.kinds import COMMIT_HASH, CONTENT_HASH, Kind
@@ -116,6 +116,26 @@ def test_generation_and_depth_of_a_merge():
     merge: Commit = objects.load(Kind.COMMIT, put_commit(objects, EMPTY_STATE, [side, rest[-1]], None))
     assert (merge.generation, merge.depth) == (4, 2)
     assert merge.parents == (side, rest[-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"generation": 9}, "generation 9"),
+        ({"depth": 1}, "depth 1"),
+        ({"jump": None}, "jumps"),
+        ({"jump": CommitId(bytes(32))}, "jumps"),
+        ({"parents": (), "jump": None}, "no parents"),
+    ],
+)
+def test_a_wrong_place_in_history_is_found(changes, reason):
+    objects = MemoryObjects()
+    place_of = partial(objects.load, Kind.COMMIT)
+    for commit in line(objects, 20):
+        assert misplaced(place_of, place_of(commit)) is None
+    wrong = misplaced(place_of, dataclasses.replace(place_of(commit), **changes))
+    assert wrong is None if reason is None else reason in wrong
 
 
 def test_parents_must_be_there_and_be_different():
