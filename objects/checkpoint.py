@@ -3,9 +3,9 @@
 The meta of the frames that change it, in canonical CBOR:
 
 - checkpoint: `[[[ref, value], …], [[commit, kept], …], next operation, first operation, generation,
-  [[segment, end, chain], …], [[pack, length], …]]`
+  [[segment, end, chain, salt], …], [[pack, length, salt], …]]`
 - transaction: `[operation record, …]` (`piecrust.objects.oplog`)
-- sources: `[[segment gone, …], [pack gone, …], [[pack added, length], …], generation, first operation,
+- sources: `[[segment gone, …], [pack gone, …], [[pack added, length, salt], …], generation, first operation,
   [commit whose exception is settled, …]]`
 - objects: empty; history: `[first sequence, [operation record, …]]`
 """
@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from piecrust.objects import encoding
 from piecrust.objects.errors import InvalidFormat
-from piecrust.objects.frame import CHAIN_BYTES
+from piecrust.objects.frame import CHAIN_BYTES, SALT_BYTES
 from piecrust.objects.ids import ID_BYTES, CommitId
 from piecrust.objects.oplog import OperationRecord, unpack_records
 from piecrust.objects.refs import RefValue, decode_ref, encode_ref
+
+_SEGMENT_BYTES: Final = (CHAIN_BYTES, SALT_BYTES)
+_PACK_BYTES: Final = (ID_BYTES, SALT_BYTES)
 
 
 class ClosedSegment(NamedTuple):
@@ -30,13 +33,15 @@ class ClosedSegment(NamedTuple):
     number: int
     end: int
     chain: bytes
+    salt: bytes
 
 
 class PackName(NamedTuple):
-    """A pack: the blake3 hash of its file, and the file's length."""
+    """A pack: the blake3 hash of its file, the file's length, and the salt of its frames."""
 
     name: bytes
     length: int
+    salt: bytes
 
 
 @dataclass(slots=True)
@@ -168,8 +173,8 @@ def _segments(values: tuple[object, ...]) -> list[ClosedSegment]:
     segments = []
     for value in values:
         match value:
-            case (int(number), int(end), bytes(chain)) if len(chain) == CHAIN_BYTES:
-                segments.append(ClosedSegment(number, end, chain))
+            case (int(number), int(end), bytes(chain), bytes(salt)) if (len(chain), len(salt)) == _SEGMENT_BYTES:
+                segments.append(ClosedSegment(number, end, chain, salt))
             case _:
                 raise InvalidFormat("checkpoint", "a segment that is none")
     return segments
@@ -179,8 +184,8 @@ def _packs(values: tuple[object, ...]) -> list[PackName]:
     packs = []
     for value in values:
         match value:
-            case (bytes(name), int(length)) if len(name) == ID_BYTES:
-                packs.append(PackName(name, length))
+            case (bytes(name), int(length), bytes(salt)) if (len(name), len(salt)) == _PACK_BYTES:
+                packs.append(PackName(name, length, salt))
             case _:
                 raise InvalidFormat("checkpoint", "a pack that is none")
     return packs

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
-from piecrust.objects.commit import Commit
+from piecrust.objects.commit import Commit, commit_id
 from piecrust.objects.errors import CorruptObject
-from piecrust.objects.kinds import BODY_BYTES_MAX, TRANSCRIPT_HASH, Kind
+from piecrust.objects.kinds import BODY_BYTES_MAX, RECORD_HASH, TRANSCRIPT_HASH, Kind
 from piecrust.objects.node import Node, patched_body
 from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.patch import apply_patch, make_patch
@@ -89,3 +89,18 @@ CODECS: Final[dict[Kind, Codec]] = {
     Kind.COMMIT: Codec(Commit.encode, Commit.decode, _whole, apply_patch),
     Kind.BLOB: Codec(_itself, _verified(Kind.BLOB, _blake3), _whole, apply_patch),
 }
+
+
+def address_of(kind: Kind, body: bytes) -> bytes:
+    """The address that an object with this body has; `InvalidFormat` if no object of the kind has such a body."""
+    match kind:
+        case Kind.NODE:
+            return Node.parse(body).top
+        case Kind.RECORD:
+            return RECORD_HASH(body)
+        case Kind.TRANSCRIPT:
+            return TRANSCRIPT_HASH(body)
+        case Kind.COMMIT:
+            return commit_id(Commit.parse(body))
+        case _:
+            return blake3(body).digest()

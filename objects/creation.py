@@ -9,8 +9,8 @@ from piecrust.objects.disk import Disk, Mode
 from piecrust.objects.errors import CorruptStore
 from piecrust.objects.format import Format, Layout, segment_number, write_format
 from piecrust.objects.lock import StoreLock
-from piecrust.objects.log_reader import read_checkpoint
 from piecrust.objects.log_writer import write_segment
+from piecrust.objects.replay import read_checkpoint
 from piecrust.objects.segment import tail_is_clear
 from piecrust.objects.source import SegmentSource
 

@@ -181,6 +181,10 @@ class RealFile:
         """Give the `flock` back."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
+    def __del__(self) -> None:
+        """Files that were replaced are closed when their last reader lets go of them."""
+        self.close()
+
     def close(self) -> None:
         """Close the descriptor, once."""
         if self._fd >= 0:

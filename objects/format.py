@@ -51,6 +51,11 @@ class Layout:
         return self.root / "LOCK"
 
     @property
+    def upkeep(self) -> Path:
+        """What the one process locks that seals, collects garbage or makes tables."""
+        return self.root / "UPKEEP"
+
+    @property
     def durable(self) -> Path:
         """How far the log is published."""
         return self.root / "DURABLE"

@@ -23,17 +23,17 @@ class StoreLock:
     """
 
     def __init__(self, file: File, path: Path, seconds: float = LOCK_SECONDS) -> None:
-        self._file, self._path, self._seconds = file, path, seconds
+        self._file, self._path, self.seconds = file, path, seconds
 
     def __enter__(self) -> None:
         """Wait for it; `StoreLocked` when the time is over."""
         if self._file.try_lock():
             return
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + self.seconds
         pause = _PAUSE_SECONDS_MIN
         while not self._file.try_lock():
             if time.monotonic() >= deadline:
-                raise StoreLocked(self._path, self._seconds)
+                raise StoreLocked(self._path, self.seconds)
             time.sleep(pause * (0.5 + random.random()))  # noqa: S311  (so that waiting processes don't keep step)
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 

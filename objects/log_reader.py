@@ -11,29 +11,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
-from piecrust.objects.catalog import Catalog
+from piecrust.objects.catalog import Catalog, OpenTable, OperationFrame, covered
 from piecrust.objects.checkpoint import ClosedSegment, Ledger
 from piecrust.objects.disk import Disk, Mode
 from piecrust.objects.durable import Durable, Position, Published
 from piecrust.objects.errors import CorruptStore, InvalidFormat
 from piecrust.objects.format import Layout, segment_number
-from piecrust.objects.frame import EntryFlags, FrameType, TableRow, decode_head
-from piecrust.objects.kinds import Kind
-from piecrust.objects.oplog import OperationRecord, unpack_records
+from piecrust.objects.frame import NO_CHAIN, FrameType, decode_head
+from piecrust.objects.oplog import unpack_history
+from piecrust.objects.pack import PackSource
+from piecrust.objects.replay import checkpoint_ledger, kept_commits, read_checkpoint, read_operations
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, ScannedFrame, later_frames, scan
-from piecrust.objects.source import SegmentSource
+from piecrust.objects.snapshot import Snapshot, open_table, read_snapshot
+from piecrust.objects.source import SegmentSource, Source
+from piecrust.objects.source_set import SourceSet
 
 _ATTEMPTS: Final = 16
-
-
-class OperationFrame(NamedTuple):
-    """A frame with operations: the sequence number of its first one, and where it is."""
-
-    first: int
-    source: SegmentSource
-    offset: int
 
 
 class LogReader:
@@ -42,16 +37,18 @@ class LogReader:
     def __init__(self, disk: Disk, layout: Layout, durable: Durable, *, writable: bool) -> None:
         self.disk, self.layout, self.durable = disk, layout, durable
         self.mutex = threading.RLock()  # held by whoever changes what is below
-        self.catalog = Catalog()
+        self.catalog = Catalog(self.rescan)
         self.ledger = Ledger()
-        self.operation_frames: list[OperationFrame] = []
         self.damage: list[CorruptStore] = []
         self.exact = False  # DURABLE says where the log ends; otherwise it was read to its last valid frame
-        self._mode = Mode.WRITE if writable else Mode.READ
+        self.last_frame = 0  # offset of the last frame that was taken in
+        self._writable = writable
+        self._sources = SourceSet(disk, layout, Mode.WRITE if writable else Mode.READ)
         self._active: SegmentSource | None = None
         self._position: Position | None = None
-        self._sources: dict[bytes, SegmentSource] = {}  # by salt
-        self._closed: set[bytes] = set()  # salts of segments that were read to their end
+        self._known: dict[bytes, int] = {}  # by salt: how far the frames of a source are in the catalog
+        self._trust_tables = True
+        self._carried: list[OpenTable] = []  # tables of a snapshot whose sources are not open yet
 
     @property
     def active(self) -> SegmentSource:
@@ -72,6 +69,10 @@ class LogReader:
             raise RuntimeError("the log was not read")
         return self._position
 
+    def known(self) -> dict[bytes, int]:
+        """How far the frames of each source are in the catalog, by salt."""
+        return dict(self._known)
+
     def follow(self) -> None:
         """Take in what was published since the last time, by any process.
 
@@ -81,74 +82,127 @@ class LogReader:
         for _ in range(_ATTEMPTS):
             published = self.durable.read()
             try:
-                if self._extends(published):
-                    self._extend(published.position)
-                else:
-                    self._switch(published)
+                self._take_in_log(published)
             except FileNotFoundError as error:
-                missing = error  # another process replaced the file between two looks
+                missing = error
+                self.forget()
                 if not self.durable.moved():
-                    break
+                    break  # otherwise another process replaced the file between two looks
             except BaseException:
                 self.forget()  # what is in memory may be behind the position, or before it
                 raise
             else:
                 self.exact = published.exact and published.position is not None
                 return
-        self.forget()
         raise CorruptStore(missing.filename, 0, "the file is missing") from missing
+
+    def source(self, salt: bytes) -> Source:
+        """An open source; `KeyError` if there is none with this salt."""
+        return self._sources.everything()[salt]
+
+    def adopt(self, table: OpenTable, merged: Iterable[OpenTable]) -> None:
+        """Use a table of the index cache from now on, instead of `merged` and of what it covers in memory."""
+        with self.mutex:
+            left = list(self.catalog.tables)
+            for opened in merged:
+                found = next((other for other in left if other.table is opened.table), None)
+                if found is None:
+                    return  # the sources have changed meanwhile
+                left.remove(found)
+            self._use_tables([table, *left])
+
+    def adopt_snapshot(self) -> None:
+        """Use the tables that another process has made, as far as the log was read here."""
+        with self.mutex:
+            snapshot = read_snapshot(self.disk, self.layout)
+            names = {opened.name for opened in self.catalog.tables}
+            if self.forgotten or snapshot is None or names >= set(snapshot.tables):
+                return
+            if not snapshot.fits(self.active, self.position.end):
+                return
+            opened = self._open_tables(snapshot)
+            if opened is not None:
+                self._use_tables([*opened, *(of for of in self.catalog.tables if not of.name)])
+
+    def _use_tables(self, tables: list[OpenTable]) -> None:
+        sources = self._sources.everything()
+        resolved = [opened.resolved(sources) for opened in tables]
+        ends = covered(resolved)
+        self.catalog.replace(resolved, lambda source, offset: offset >= ends.get(source.salt, 0))
+
+    def _open_tables(self, snapshot: Snapshot) -> list[OpenTable] | None:
+        opened = []
+        for name in snapshot.tables:
+            table = open_table(self.disk, self.layout, name)
+            if table is None:
+                return None
+            opened.append(OpenTable(table, (), name))
+        return opened
 
     def forget(self) -> None:
         """Read the active segment anew next time: something was interrupted between the files and what is in memory."""
         self._position = None
         self.exact = False
 
+    def rescan(self) -> None:
+        """Give all tables up and read everything again."""
+        with self.mutex:
+            self._trust_tables = False
+            self._known.clear()
+            self.catalog.replace((), lambda _source, _offset: False)
+            self.forget()
+            self.follow()
+
     def close(self) -> None:
         """Close every file; what was mapped stays readable for those who hold it."""
-        for source in self._sources.values():
-            source.close()
-        self._sources.clear()
+        self._sources.close()
         self.durable.close()
 
-    def _extends(self, published: Published) -> bool:
+    def _take_in_log(self, published: Published) -> None:
         position, known = published.position, self._position
         if position is None or known is None or not published.exact:
-            return False
-        return position.segment == known.segment and position.end >= known.end
+            self._switch(published)
+        elif (position.segment, position.end) == (known.segment, known.end):
+            self._position = position
+        elif position.segment == known.segment and position.end > known.end:
+            self._extend(position, known)
+        else:
+            self._switch(published)
 
-    def _extend(self, position: Position | None) -> None:
+    def _extend(self, position: Position, known: Position) -> None:
         """Read on in the active segment."""
-        known = self.position
-        if position is None or position.end == known.end:
-            self._position = position or known
-            return
+        packs = self.ledger.packs
         end, _, chain = self._take_in(self.active, known.end, known.chain, known.sequence, position.end)
         if (end, chain) != (position.end, position.chain):
             self._note_damage(self.active, end, position.end, "a published frame is damaged")
+        if self.ledger.packs is not packs:
+            self.settle_sources()
         self._position = position
 
     def _switch(self, published: Published) -> None:
-        """Read the log anew from the newest checkpoint; what is known of closed segments is not read again."""
+        """Read the log anew from the newest checkpoint, or from the snapshot if it is newer."""
         position = published.position
-        numbers = [n for name in self.disk.list(self.layout.log) if (n := segment_number(name)) is not None]
-        if not numbers:
-            raise CorruptStore(self.layout.log, 0, "there is no segment")
-        number = position.segment if position is not None and published.exact else max(numbers)
-        if position is not None and number < position.segment:
-            raise CorruptStore(self.layout.segment(position.segment), 0, "the active segment is missing")
-        source = self._open(number)
+        number = self._active_number(published)
+        source = self._sources.segment(number)
         checkpoint = read_checkpoint(source)
-        ledger = _ledger(source, checkpoint)
-        for closed in ledger.segments:
-            self._read_closed(closed)
-        self._active, self.ledger = source, ledger
-        self.operation_frames = [frame for frame in self.operation_frames if frame.source is not source]
-        header = checkpoint.header
+        ledger = checkpoint_ledger(source, checkpoint)
+        self._finish_active(ledger)
         if position is not None and published.exact:
             limit = bound = position.end
         else:
             limit, bound = source.size(), position.end if position is not None and position.segment == number else 0
-        end, sequence, chain = self._take_in(source, checkpoint.end, header.chain, header.sequence, limit)
+        snapshot = self._use_snapshot(source, limit)
+        self._active = source
+        if snapshot is None:
+            header = checkpoint.header
+            self.ledger, self.last_frame = ledger, checkpoint.offset
+            begin, chain, sequence = checkpoint.end, header.chain, header.sequence
+        else:
+            self.ledger, self.last_frame = snapshot.ledger, snapshot.last_frame
+            begin, chain, sequence = snapshot.end, snapshot.chain, snapshot.sequence
+        self.catalog.forget_operations(source)
+        end, sequence, last_chain = self._take_in(source, begin, chain, sequence, limit)
+        chain = last_chain or NO_CHAIN
         if position is None or not published.exact:
             bound = max([bound, *(frame.header.synced_to for frame in later_frames(source, source.header, end))])
             position = Position(number, end, end, sequence, chain)
@@ -156,104 +210,162 @@ class LogReader:
             end = checkpoint.offset
         if end < bound:
             self._note_damage(source, end, limit, "a frame that was synced is damaged")
+        self.settle_sources()
         self._position = position
 
-    def _open(self, number: int) -> SegmentSource:
-        """The source of a segment, opened once."""
-        for source in self._sources.values():
-            if source.header.number == number:
-                return source
-        source = SegmentSource.open(self.disk, self.layout.segment(number), self._mode)
-        if source.header.number != number:
-            source.close()
-            raise CorruptStore(source.path, 16, f"this is segment {source.header.number}")
-        self._sources[source.salt] = source
-        return source
+    def _active_number(self, published: Published) -> int:
+        """The number of the segment that frames are appended to."""
+        position = published.position
+        numbers = [n for name in self.disk.list(self.layout.log) if (n := segment_number(name)) is not None]
+        if not numbers:
+            raise CorruptStore(self.layout.log, 0, "there is no segment")
+        number = position.segment if position is not None and published.exact else max(numbers)
+        if position is not None and number < position.segment:
+            raise CorruptStore(self.layout.segment(position.segment), 0, "the active segment is missing")
+        return number
+
+    def _finish_active(self, ledger: Ledger) -> None:
+        """Read the segment that was active before to its end, if that is known by now."""
+        source, known = self._active, self._position
+        if source is None or known is None:
+            return
+        for closed in ledger.segments:
+            if closed.salt == source.salt and known.end <= closed.end:
+                self._take_in(source, known.end, known.chain, known.sequence, closed.end)
+
+    def _use_snapshot(self, active: SegmentSource, limit: int) -> Snapshot | None:
+        """Take in the tables of the snapshot; the snapshot itself, if the log can be read on from it."""
+        snapshot = read_snapshot(self.disk, self.layout) if self._trust_tables else None
+        if snapshot is None:
+            return None
+        fits = snapshot.fits(active, limit)
+        if not fits and (self.catalog.tables or snapshot.salt == active.salt):
+            return None  # it is ahead of the log, or says nothing new
+        opened = self._open_tables(snapshot)
+        known = covered(opened or [])
+        if opened is None or (fits and known.get(active.salt) != snapshot.end):
+            return None
+        self._carried = opened
+        self._known = known
+        return snapshot if fits else None
+
+    def settle_sources(self) -> None:
+        """Open the sources that the ledger names, index those that are not, and let go of all others."""
+        ledger = self.ledger
+        tables = self._carried or [opened for opened in self.catalog.tables if opened.name]
+        self._carried = []
+        sealed = {pack.salt for pack in ledger.packs}
+        ends = covered(tables)
+        for pack in ledger.packs:
+            try:
+                source = self._sources.pack(pack)
+            except CorruptStore as error:
+                self._note(error)
+                continue
+            if ends.get(pack.salt, 0) < source.frames_end:
+                tables += self._index_pack(source)
+        for closed in ledger.segments:
+            if closed.salt not in sealed:
+                self._read_closed(closed)
+        if self._writable:
+            numbers = [self.active.header.number, *(closed.number for closed in ledger.segments)]
+            sources = self._sources.keep(numbers, [pack.name for pack in ledger.packs])
+        else:
+            sources = self._sources.everything()  # nobody else knows of this handle's sessions: all stays mapped
+        self._known = {salt: end for salt, end in self._known.items() if salt in sources}
+        resolved = [opened.resolved(sources) for opened in tables]
+        self.catalog.replace(
+            [opened for opened in resolved if any(opened.sources)], lambda source, _offset: source.salt in sources
+        )
+
+    def _index_pack(self, source: PackSource) -> list[OpenTable]:
+        """The pack's own table; if it is damaged, the pack is scanned instead."""
+        if self._trust_tables:
+            try:
+                table = source.table()
+            except CorruptStore:
+                pass
+            else:
+                self._known[source.salt] = source.frames_end
+                return [OpenTable(table, (), "")]
+        if self._known.get(source.salt, 0) < source.frames_end:
+            self._scan_source(source, source.frames_end)
+        return []
 
     def _read_closed(self, closed: ClosedSegment) -> None:
-        """Take in a segment that is no longer written to, or the part of it that is not known yet."""
+        """Take in a segment that is no longer written to, as far as it is not known yet."""
         try:
-            source = self._open(closed.number)
+            source = self._sources.segment(closed.number)
         except CorruptStore as error:
-            self.damage.append(error)
+            self._note(error)
             return
-        if source.salt in self._closed:
+        if self._known.get(closed.salt, 0) >= closed.end:
             return
-        known = self._position
-        if self._active is source and known is not None and known.end <= closed.end:
-            end, _, chain = self._take_in(source, known.end, known.chain, known.sequence, closed.end)
-        else:
-            try:
-                checkpoint = read_checkpoint(source)
-            except CorruptStore as error:
-                self._note_damage(source, SEGMENT_HEADER_BYTES, closed.end, error.reason)
-                return
-            self.ledger = _ledger(source, checkpoint)
-            header = checkpoint.header
-            end, _, chain = self._take_in(source, checkpoint.end, header.chain, header.sequence, closed.end)
-        self._closed.add(source.salt)
-        if (end, chain) != (closed.end, closed.chain):
+        end, chain = self._scan_source(source, closed.end)
+        if (end, chain) != (closed.end, closed.chain) or source.salt != closed.salt:
             self._note_damage(source, end, closed.end, "a frame of a closed segment is damaged")
 
+    def _scan_source(self, source: Source, limit: int) -> tuple[int, bytes]:
+        """Take in the frames of a closed source that are not known yet; where they end, and the last chain hash."""
+        begin = self._known.get(source.salt, SEGMENT_HEADER_BYTES)
+        ledger = Ledger(next_operation=self._next_operation(source))
+        end, _, chain = self._take_in(source, begin, None, 0, limit, ledger)
+        return end, chain or NO_CHAIN
+
+    def _next_operation(self, source: Source) -> int:
+        """The sequence number after the last operation of a source that is in the catalog."""
+        newest = next((f for f in self.catalog.operations() if f.source.salt == source.salt), None)
+        return 0 if newest is None else newest.first + len(read_operations(newest))
+
     def _take_in(
-        self, source: SegmentSource, offset: int, chain: bytes, sequence: int, limit: int
-    ) -> tuple[int, int, bytes]:
+        self,
+        source: Source,
+        offset: int,
+        chain: bytes | None,
+        sequence: int,
+        limit: int,
+        ledger: Ledger | None = None,
+    ) -> tuple[int, int, bytes | None]:
         """Apply the valid frames below `limit`; where they end, the last one's sequence number and chain hash."""
         for frame in scan(source, source.header, offset, chain, end=limit):
-            self._apply(source, frame)
+            self._apply(source, frame, self.ledger if ledger is None else ledger)
+            if ledger is None:
+                self.last_frame = frame.offset
             offset, chain, sequence = frame.end, frame.header.chain, frame.header.sequence
+        self._known[source.salt] = offset
         return offset, sequence, chain
 
-    def _apply(self, source: SegmentSource, frame: ScannedFrame) -> None:
-        ledger = self.ledger
+    def _apply(self, source: Source, frame: ScannedFrame, ledger: Ledger) -> None:
+        operations = self.catalog.fresh_operations
         try:
             head = decode_head(frame.body, frame.header.body_length)
             self.catalog.add_frame(source, frame.offset, head.rows)
-            if frame.header.type is FrameType.TRANSACTION:
-                self.operation_frames.append(OperationFrame(ledger.next_operation, source, frame.offset))
-                ledger.apply_operations(head.meta, kept_commits(head.rows))
-            elif frame.header.type is FrameType.SOURCES:
-                ledger.apply_sources(head.meta)
+            match frame.header.type:
+                case FrameType.TRANSACTION:
+                    operations.append(OperationFrame(ledger.next_operation, source, frame.offset))
+                    ledger.apply_operations(head.meta, kept_commits(head.rows))
+                case FrameType.HISTORY:
+                    first, _ = unpack_history(head.meta)
+                    operations.append(OperationFrame(first, source, frame.offset))
+                case FrameType.SOURCES if ledger is self.ledger:
+                    ledger.apply_sources(head.meta)
+                case FrameType.CHECKPOINT if ledger is not self.ledger:
+                    ledger.next_operation = Ledger.decode(head.meta).next_operation
+                case _:
+                    pass
         except InvalidFormat as error:
             raise CorruptStore(source.path, frame.offset, error.reason) from error
 
-    def _note_damage(self, source: SegmentSource, offset: int, limit: int, reason: str) -> None:
+    def _note(self, damage: CorruptStore) -> bool:
+        """Remember damage; whether it is news."""
+        if any((known.path, known.offset) == (damage.path, damage.offset) for known in self.damage):
+            return False
+        self.damage.append(damage)
+        return True
+
+    def _note_damage(self, source: Source, offset: int, limit: int, reason: str) -> None:
         """Remember damage, and take in what is whole between it and `limit`."""
-        if any((known.path, known.offset) == (source.path, offset) for known in self.damage):
-            return
-        self.damage.append(CorruptStore(source.path, offset, reason))
-        for frame in later_frames(source, source.header, offset):
-            if frame.end <= limit:
-                self._apply(source, frame)
-
-
-def read_checkpoint(source: SegmentSource) -> ScannedFrame:
-    """The frame that a segment begins with; `CorruptStore` if it is not whole."""
-    checkpoint = next(scan(source, source.header, SEGMENT_HEADER_BYTES), None)
-    if checkpoint is None or checkpoint.header.type is not FrameType.CHECKPOINT:
-        raise CorruptStore(source.path, SEGMENT_HEADER_BYTES, "the checkpoint is damaged")
-    return checkpoint
-
-
-def kept_commits(rows: Iterable[TableRow]) -> set[bytes]:
-    """The commits that a frame's own table flags as kept."""
-    return {row.address for row in rows if row.kind == Kind.COMMIT and row.flags & EntryFlags.KEPT}
-
-
-def _ledger(source: SegmentSource, checkpoint: ScannedFrame) -> Ledger:
-    try:
-        return Ledger.decode(decode_head(checkpoint.body, checkpoint.header.body_length).meta)
-    except InvalidFormat as error:
-        raise CorruptStore(source.path, checkpoint.offset, error.reason) from error
-
-
-def read_operations(frame: OperationFrame) -> list[OperationRecord]:
-    """The records of a frame, oldest first; `CorruptStore` if it is damaged."""
-    source = frame.source
-    scanned = next(scan(source, source.header, frame.offset, None), None)
-    if scanned is None:
-        raise CorruptStore(source.path, frame.offset, "operation records are damaged")
-    try:
-        return unpack_records(decode_head(scanned.body, scanned.header.body_length).meta, frame.first)
-    except InvalidFormat as error:
-        raise CorruptStore(source.path, frame.offset, error.reason) from error
+        if self._note(CorruptStore(source.path, offset, reason)):
+            for frame in later_frames(source, source.header, offset):
+                if frame.end <= limit:
+                    self._apply(source, frame, self.ledger)

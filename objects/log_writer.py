@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from piecrust.objects.checkpoint import ClosedSegment, Ledger
+from piecrust.objects.checkpoint import ClosedSegment, Ledger, SourcesChange
 from piecrust.objects.disk import Disk, Mode, store_error, write_all
 from piecrust.objects.durable import Durable, Position
 from piecrust.objects.format import Layout
 from piecrust.objects.frame import HEADER_BYTES, NO_CHAIN, FrameType, encode_body, padded, seal_frame
-from piecrust.objects.log_reader import LogReader, read_checkpoint
+from piecrust.objects.log_reader import LogReader
+from piecrust.objects.replay import read_checkpoint
 from piecrust.objects.segment import ALLOCATION_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, tail_is_clear
 
 
@@ -33,6 +34,11 @@ class LogWriter(LogReader):
         self._allocated = 0
         self._first_end = 0  # where the active segment's checkpoint ends: a segment holds at least one frame more
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the active segment holds more than its checkpoint."""
+        return self.position.end > self._first_end
+
     def prepare(self) -> bool:
         """Take in what others published and make the log ready to be appended to; whether anything changed.
 
@@ -46,7 +52,7 @@ class LogWriter(LogReader):
             raise self.damage[0]
         if self.position.successor:
             self._finish_rotation()
-        if self._settled != self.active.salt:
+        if self._settled != self.active.salt or not self.exact:
             self._settle()
         return changed
 
@@ -82,7 +88,14 @@ class LogWriter(LogReader):
             self._sync_file(active.path)
             grown = grown._replace(synced=end)
         self._publish(grown)
+        self.last_frame = position.end
         return position.end
+
+    def publish_sources(self, change: SourcesChange) -> None:
+        """Make a change of the files that hold objects durable and visible."""
+        self.append(FrameType.SOURCES, encode_body([], change.encode()).data)
+        self.ledger.apply_sources(change.encode())
+        self.settle_sources()
 
     def rotate(self) -> None:
         """Close the active segment where the log ends, and go on in a new one.
@@ -94,7 +107,7 @@ class LogWriter(LogReader):
         if position.synced < position.end:
             self._sync_file(self.active.path)
         ledger = self.ledger
-        segments = [*ledger.segments, ClosedSegment(position.segment, position.end, position.chain)]
+        segments = [*ledger.segments, ClosedSegment(position.segment, position.end, position.chain, self.active.salt)]
         try:
             end, sequence, chain = write_segment(
                 self.disk, self.layout, number, replace(ledger, segments=segments), position.sequence + 1
@@ -116,7 +129,7 @@ class LogWriter(LogReader):
             self._publish(position._replace(successor=0))
             return
         self.disk.sync_directory(self.layout.log)
-        first = read_checkpoint(self._open(position.successor))
+        first = read_checkpoint(self._sources.segment(position.successor))
         header = first.header
         self._announce(Position(position.successor, first.end, first.end, header.sequence, header.chain))
         self.follow()
@@ -160,6 +173,7 @@ class LogWriter(LogReader):
         """Announce a position in the active segment, and go on from there."""
         self._announce(position)
         self._position = position
+        self._known[self.active.salt] = position.end
 
     def _announce(self, position: Position) -> None:
         """Tell every process of this boot where the log ends."""

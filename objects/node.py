@@ -125,18 +125,24 @@ class Node:
             CorruptObject: the body is malformed, or another node's.
         """
         try:
-            arity, levels, stem = _decode_header(body)
-            children = decode_entries(body, _HEADER.size)
+            node = cls.parse(body)
         except InvalidFormat as error:
             raise CorruptObject(Kind.NODE, address, error.reason) from error
-        block = min(SPAN[arity], levels)
-        if max(children) >= arity**block or stem >> (levels - block) * BITS[arity]:
-            raise CorruptObject(Kind.NODE, address, "a child outside of its levels")
-        node = cls.of(arity, levels, stem, children)
-        if len(node.children) != len(children) or node.children.keys() != children.keys():
-            raise CorruptObject(Kind.NODE, address, "needless zeros")
         if node.top != address:
             raise CorruptObject(Kind.NODE, address, f"its hash is {node.top.hex()}")
+        return node
+
+    @classmethod
+    def parse(cls, body: bytes) -> Node:
+        """The node that a body is of; `InvalidFormat` if it is none."""
+        arity, levels, stem = _decode_header(body)
+        children = decode_entries(body, _HEADER.size)
+        block = min(SPAN[arity], levels)
+        if max(children) >= arity**block or stem >> (levels - block) * BITS[arity]:
+            raise InvalidFormat("node", "a child outside of its levels")
+        node = cls.of(arity, levels, stem, children)
+        if len(node.children) != len(children) or node.children.keys() != children.keys():
+            raise InvalidFormat("node", "needless zeros")
         return node
 
     def delta(self, indices: Iterable[int]) -> bytes:

@@ -11,7 +11,7 @@ Its sequence number is not written: records are counted from the number that the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -97,3 +97,17 @@ def unpack_records(meta: bytes, first: int) -> list[OperationRecord]:
     if not isinstance(values, tuple):
         raise InvalidFormat("transaction", "not an array of operations")
     return [OperationRecord.unpack(first + i, value) for i, value in enumerate(values)]
+
+
+def pack_history(records: Sequence[OperationRecord]) -> bytes:
+    """The meta of a frame that keeps records, of which there is at least one, without what they came with."""
+    return encoding.encode((records[0].sequence, [record.pack() for record in records]))
+
+
+def unpack_history(meta: bytes) -> tuple[int, list[OperationRecord]]:
+    """The reverse of `pack_history`, with the first sequence number."""
+    match encoding.decode("history", meta):
+        case (int(first), tuple(values)):
+            return first, [OperationRecord.unpack(first + i, value) for i, value in enumerate(values)]
+        case _:
+            raise InvalidFormat("history", "not a sequence number and an array of operations")

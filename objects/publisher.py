@@ -11,18 +11,19 @@ from typing import Final, NamedTuple
 
 from piecrust.objects import encoding
 from piecrust.objects.access import Staged
+from piecrust.objects.catalog import OperationFrame
 from piecrust.objects.encoder import Encoder, StagedObject
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
-from piecrust.objects.frame import Entry, EntryFlags, FrameType, TableRow, encode_body
+from piecrust.objects.frame import Entry, FrameType, TableRow, encode_body
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.lock import StoreLock
-from piecrust.objects.log_reader import OperationFrame, kept_commits
 from piecrust.objects.log_writer import LogWriter
 from piecrust.objects.oplog import Operation, OperationRecord, RefChange
 from piecrust.objects.reader import Reader
 from piecrust.objects.refs import PINS, RefValue
+from piecrust.objects.replay import kept_commits
 from piecrust.objects.source import SegmentSource
 from piecrust.objects.transaction import Anything, RefUpdate
 
@@ -56,7 +57,7 @@ class Publisher:
     ) -> None:
         """Publish objects with the operations that they belong to, in one frame and with one sync."""
         kept = {bytes(commit) for change in changes for commit in change.kept}
-        entries = self.encoder.encode(objects, kept, EntryFlags.KEPT)
+        entries = self.encoder.encode(objects, kept)
         with self.log.mutex, self.lock:
             try:
                 if self.log.prepare():
@@ -89,7 +90,7 @@ class Publisher:
             raise
         for source, at, rows in [*written, (log.active, offset, body.rows)]:
             self.reader.catalog.add_frame(source, at, rows)
-        log.operation_frames.append(OperationFrame(records[0].sequence, log.active, offset))
+        log.catalog.fresh_operations.append(OperationFrame(records[0].sequence, log.active, offset))
         kept_here = kept_commits(body.rows)
         for record in records:
             log.ledger.apply(record, kept_here)
@@ -98,7 +99,7 @@ class Publisher:
         """What the store had when it was put, and has no more."""
         locate = self.reader.catalog.locate
         gone = [(kind, address, staged) for (kind, address), staged in assumed.items() if locate(kind, address) is None]
-        return self.encoder.encode(gone, kept, EntryFlags.KEPT)
+        return self.encoder.encode(gone, kept)
 
     def _records(self, changes: Sequence[Change], graph: CommitGraph, staged: set[bytes]) -> list[OperationRecord]:
         """What the changes come to on the newest ledger; `Conflict` if they no longer fit it."""

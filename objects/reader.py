@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from piecrust.objects.cache import GenerationCache
 from piecrust.objects.catalog import Catalog, Location
-from piecrust.objects.codec import CODECS
+from piecrust.objects.codec import CODECS, address_of
 from piecrust.objects.compression import decompress
 from piecrust.objects.errors import CorruptObject, InvalidFormat, ObjectNotFound
 from piecrust.objects.frame import HEADER_BYTES, Encoding, EntryFlags, decode_head, head_length
 from piecrust.objects.ids import ID_BYTES
 from piecrust.objects.kinds import BODY_BYTES_MAX, Kind
 from piecrust.objects.page import ZERO_PAGE, ZERO_PAGE_HASH
+from piecrust.objects.table import KEY_BYTES
 
 _HEADS_MAX: Final = 512
 _HEAD_GUESS_BYTES: Final = 4096  # most heads are shorter: one read gets them
-_BASES_MAX: Final = 4  # a delta's base is whole; after a repair it may be a delta again, but never for long
+BASES_MAX: Final = 4  # a delta's base is whole; after a repair it may be a delta again, but never for long
 
 
 class Reader:
@@ -46,7 +49,7 @@ class Reader:
         """Whether the store has the object; it may still turn out corrupt."""
         return self.catalog.locate(kind, address) is not None or (kind is Kind.PAGE and address == ZERO_PAGE_HASH)
 
-    def body(self, kind: Kind, address: bytes, *, bases: int = _BASES_MAX) -> bytes:
+    def body(self, kind: Kind, address: bytes, *, bases: int = BASES_MAX) -> bytes:
         """The plain bytes of an object, decompressed and patched, but not verified.
 
         Raises:
@@ -58,48 +61,64 @@ class Reader:
                 return ZERO_PAGE
             raise ObjectNotFound(kind, address)
         payload = self.payload(kind, address, location)
-        if location.encoding == Encoding.DELTA and (bases == 0 or len(payload) < ID_BYTES):
-            raise CorruptObject(kind, address, "its delta has no base within reach")
         try:
-            match location.encoding:
-                case Encoding.RAW:
-                    return payload
-                case Encoding.ZSTD:
-                    return decompress(payload, BODY_BYTES_MAX[kind])
-                case _:
-                    base = self.body(kind, payload[:ID_BYTES], bases=bases - 1)
-                    return CODECS[kind].patched(base, payload[ID_BYTES:])
+            return self._body(kind, location, payload, bases=bases)
         except InvalidFormat as error:
             raise CorruptObject(kind, address, error.reason) from error
         except ObjectNotFound as error:
             raise CorruptObject(kind, address, "the base of its delta is missing") from error
 
+    def find(self, kind: Kind, prefix: str) -> list[bytes]:
+        """The addresses that begin with these hexadecimal digits, in order."""
+        low, high = (int(prefix.ljust(2 * KEY_BYTES, digit)[: 2 * KEY_BYTES], 16) for digit in "0f")
+        found = {*self.catalog.fresh[kind].copy()}
+        for location in self.catalog.with_prefix(kind, low, high):
+            with contextlib.suppress(InvalidFormat, ObjectNotFound, CorruptObject):  # damaged ones can't be named
+                found.update(self._addresses(kind, location))
+        return sorted(address for address in found if address.hex().startswith(prefix))
+
+    def _body(self, kind: Kind, location: Location, payload: bytes, *, bases: int = BASES_MAX) -> bytes:
+        match location.encoding:
+            case Encoding.RAW:
+                return payload
+            case Encoding.ZSTD:
+                return decompress(payload, BODY_BYTES_MAX[kind])
+            case _ if bases > 0 and len(payload) >= ID_BYTES:
+                base = self.body(kind, payload[:ID_BYTES], bases=bases - 1)
+                return CODECS[kind].patched(base, payload[ID_BYTES:])
+            case _:
+                raise InvalidFormat("delta", "no base within reach")
+
     def payload(self, kind: Kind, address: bytes, location: Location) -> bytes:
         """The stored bytes of an object."""
         source, offset, length, _, flags = location
         if flags & EntryFlags.INLINE:
-            payload = self._head(source.salt, location, kind, address).get((kind, address))
-            if payload is None:
-                raise CorruptObject(kind, address, "its frame is damaged")
-            return payload
+            try:
+                return self._head(location)[kind, address]
+            except (InvalidFormat, KeyError) as error:
+                raise CorruptObject(kind, address, f"its frame is damaged: {error}") from error
         payload = source.read(offset, length)
         if len(payload) != length:
             raise CorruptObject(kind, address, "the file ends within it")
         return payload
 
-    def _head(self, salt: bytes, location: Location, kind: Kind, address: bytes) -> dict[tuple[int, bytes], bytes]:
+    def _addresses(self, kind: Kind, location: Location) -> Iterator[bytes]:
+        """The full address of an object that a table knows the beginning of; those of its neighbours, too."""
+        if location.flags & EntryFlags.INLINE:
+            yield from (address for of_kind, address in self._head(location) if of_kind == kind)
+        else:
+            yield address_of(kind, self._body(kind, location, location.source.read(location.offset, location.length)))
+
+    def _head(self, location: Location) -> dict[tuple[int, bytes], bytes]:
         """The short payloads of a frame: what is read together was mostly written together."""
-        key = salt, location.offset
+        key = location.source.salt, location.offset
         found = self._heads.get(key)
         if found is None:
             at = location.offset + HEADER_BYTES
             body = location.source.read(at, _HEAD_GUESS_BYTES)
-            try:
-                if len(body) >= 8 and (length := head_length(body)) > len(body):
-                    body = location.source.read(at, length)
-                head = decode_head(body)
-            except InvalidFormat as error:
-                raise CorruptObject(kind, address, error.reason) from error
+            if len(body) >= 8 and (length := head_length(body)) > len(body):
+                body = location.source.read(at, length)
+            head = decode_head(body)
             found = {
                 (row.kind, row.address): head.data[row.offset : row.offset + row.length]
                 for row in head.rows

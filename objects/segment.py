@@ -41,6 +41,7 @@ ALLOCATION_BYTES: Final = 256 << 10  # room is allocated in steps of this size
 _MAGIC: Final = b"PIECRSEG"
 _HEADER = struct.Struct("<8sIIQ32s")
 _WINDOW_BYTES: Final = 1 << 20
+_FRAME_GUESS_BYTES: Final = 4096  # most frames are shorter: one read gets them
 
 
 class Readable(Protocol):
@@ -94,11 +95,16 @@ class SegmentHeader:
 
 
 class ScannedFrame(NamedTuple):
-    """A valid frame, where it is, and its body."""
+    """A valid frame, and where it is."""
 
     offset: int
     header: FrameHeader
-    body: memoryview
+    data: memoryview
+
+    @property
+    def body(self) -> memoryview:
+        """What is between the header and the zeros at the end."""
+        return self.data[HEADER_BYTES : HEADER_BYTES + self.header.body_length]
 
     @property
     def end(self) -> int:
@@ -134,9 +140,21 @@ def scan(
             segment.salt, header, window, at
         ):
             return
-        body = window[at + HEADER_BYTES : at + HEADER_BYTES + header.body_length]
-        yield ScannedFrame(offset, header, body)
+        yield ScannedFrame(offset, header, window[at : at + header.length])
         previous, offset = header.chain, offset + header.length
+
+
+def read_frame(file: Readable, segment: SegmentHeader, offset: int) -> ScannedFrame | None:
+    """The frame at `offset`, None if there is no valid one."""
+    data = memoryview(file.read(offset, _FRAME_GUESS_BYTES))
+    header = read_header(segment.mark, data)
+    if header is None:
+        return None
+    if header.length > len(data):
+        data = memoryview(file.read(offset, header.length))
+    if not frame_is_valid(segment.salt, header, data):
+        return None
+    return ScannedFrame(offset, header, data[: header.length])
 
 
 def later_frames(file: Readable, segment: SegmentHeader, offset: int) -> Iterator[ScannedFrame]:
@@ -147,7 +165,7 @@ def later_frames(file: Readable, segment: SegmentHeader, offset: int) -> Iterato
     while at >= 0:
         header = read_header(segment.mark, view, at)
         if header is not None and frame_is_valid(segment.salt, header, view, at):
-            yield ScannedFrame(offset + at, header, view[at + HEADER_BYTES : at + HEADER_BYTES + header.body_length])
+            yield ScannedFrame(offset + at, header, view[at : at + header.length])
             at += header.length - 1
         at = data.find(segment.mark, at + 1)
 

@@ -8,17 +8,33 @@ from piecrust.objects.disk import Disk, File, Mode
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader
 
 
-class SegmentSource:
-    """A segment, open for reading; a writer may be appending to it."""
+class Source:
+    """Frames in a file."""
 
-    __slots__ = ("file", "header", "path", "read", "salt")
+    def __init__(self, path: Path, header: SegmentHeader) -> None:
+        self.path, self.header, self.salt = path, header, header.salt
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes; fewer only at the end."""
+        raise NotImplementedError
+
+    def size(self) -> int:
+        """Where frames end at the latest."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the file back."""
+        raise NotImplementedError
+
+
+class SegmentSource(Source):
+    """A segment; a writer may be appending to it."""
 
     def __init__(self, file: File, path: Path) -> None:
         """Over an open file; `CorruptStore` or `UnsupportedFormat` if it doesn't begin as a segment does."""
-        self.file, self.path = file, path
-        self.header = SegmentHeader.decode(file.read(0, SEGMENT_HEADER_BYTES), path)
-        self.salt = self.header.salt
-        self.read = file.read
+        super().__init__(path, SegmentHeader.decode(file.read(0, SEGMENT_HEADER_BYTES), path))
+        self.file = file
+        self.read = file.read  # type: ignore[method-assign]  # one call less for each object that is read
 
     @classmethod
     def open(cls, disk: Disk, path: Path, mode: Mode) -> SegmentSource:

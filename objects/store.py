@@ -20,23 +20,21 @@ from typing import Any, Final, Self
 
 from piecrust.objects.access import ObjectReader, Overlay, Staged
 from piecrust.objects.batch import Batch, BatchView
-from piecrust.objects.creation import create_store, store_exists
-from piecrust.objects.disk import Disk, Mode, RealDisk, store_error
-from piecrust.objects.durable import Durable
-from piecrust.objects.errors import CorruptStore, NotAStore, StoreClosed, StoreError, StoreReadOnly, UnknownRef
-from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout, read_format
+from piecrust.objects.creation import create_store
+from piecrust.objects.disk import Disk, RealDisk, store_error
+from piecrust.objects.errors import CorruptStore, StoreClosed, StoreError, StoreReadOnly, UnknownRef
+from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout
 from piecrust.objects.frame import EntryFlags
 from piecrust.objects.graph import CommitGraph, CommitNode
 from piecrust.objects.ids import Address, CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.lease import Leases
-from piecrust.objects.lock import LOCK_SECONDS, StoreLock
-from piecrust.objects.log_reader import LogReader, read_operations
-from piecrust.objects.log_writer import LogWriter
+from piecrust.objects.lock import LOCK_SECONDS
+from piecrust.objects.opening import Parts, WritingParts, check_exists, open_for_reading, open_for_writing
 from piecrust.objects.oplog import Operation, OperationRecord
-from piecrust.objects.publisher import Change, Publisher
-from piecrust.objects.reader import Reader
+from piecrust.objects.publisher import Change
 from piecrust.objects.refs import RefValue, Symbolic
+from piecrust.objects.replay import read_operations
+from piecrust.objects.sealing import seal
 from piecrust.objects.transaction import Transaction
 
 CACHE_BYTES: Final = 64 << 20
@@ -47,20 +45,12 @@ _COMMIT_REF_HOPS: Final = 8
 class Store:
     """A handle on a store. Make one with `Store.open` or `Store.create`."""
 
-    def __init__(
-        self,
-        root_dir: Path,
-        disk: Disk,
-        log: LogReader,
-        reader: Reader,
-        publisher: Publisher | None,
-        leases: Leases | None,
-    ) -> None:
+    def __init__(self, root_dir: Path, parts: Parts) -> None:
         """For `open` alone."""
         self.root_dir = root_dir
-        self._disk, self._log, self._reader, self._publisher, self._leases = disk, log, reader, publisher, leases
-        self._graph = CommitGraph(reader.catalog, self.load)
-        self._mutex = log.mutex
+        self._log, self._reader = parts.log, parts.reader
+        self._writing = parts if isinstance(parts, WritingParts) else None
+        self._graph = CommitGraph(parts.reader.catalog, self.load)
         self._batches: dict[int, Batch] = {}  # by thread
         self._dead: str | None = None
         self._pid = os.getpid()
@@ -87,6 +77,7 @@ class Store:
         sync: bool = True,
         cache_bytes: int = CACHE_BYTES,
         lock_seconds: float = LOCK_SECONDS,
+        background: bool = True,
         clock: Callable[[], int] = time.time_ns,
     ) -> Store:
         """Open the store in a directory, the one that holds `.piecrust`.
@@ -98,6 +89,7 @@ class Store:
             disk: where the files are; the operating system's by default.
             sync: False gives up durability (not consistency within this boot) for speed.
             cache_bytes: how much memory decoded objects may take, about.
+            background: have a thread do what keeps the store in order: tables for opening it fast, sealing segments.
             lock_seconds: how long to wait for other processes before `StoreLocked`.
             clock: nanoseconds since 1970, for the operation log.
 
@@ -111,32 +103,28 @@ class Store:
         disk = disk or RealDisk()
         layout = Layout(directory / STORE_DIRECTORY)
         try:
-            if not store_exists(disk, layout):
-                _check_may_create(disk, directory, create=create and not read_only)
-                create_store(disk, layout, Format())
-            parameters = read_format(disk, layout.format)
-            durable = Durable(disk, layout.durable, writable=not read_only)
+            if read_only or not create:
+                check_exists(disk, layout)
             if read_only:
-                log = LogReader(disk, layout, durable, writable=False)
-            else:
-                log = LogWriter(disk, layout, durable, segment_bytes_max=parameters.segment_bytes_max, sync=sync)
-            try:
-                log.follow()
-            except BaseException:
-                log.close()
-                raise
-            reader = Reader(log.catalog, cache_bytes)
-            if not isinstance(log, LogWriter):
-                return cls(directory, disk, log, reader, None, None)
-            lock = StoreLock(disk.open(layout.lock, Mode.ENSURE), layout.lock, lock_seconds)
-            return cls(directory, disk, log, reader, Publisher(log, reader, lock, clock), Leases(disk, layout))
+                return cls(directory, open_for_reading(disk, layout, cache_bytes))
+            parts = open_for_writing(
+                disk,
+                layout,
+                cache_bytes,
+                create=create,
+                sync=sync,
+                lock_seconds=lock_seconds,
+                background=background,
+                clock=clock,
+            )
+            return cls(directory, parts)
         except OSError as error:
             raise store_error(layout.root, "open", error) from error
 
     @property
     def read_only(self) -> bool:
         """Whether this handle can't publish."""
-        return self._publisher is None
+        return self._writing is None
 
     @property
     def damage(self) -> tuple[CorruptStore, ...]:
@@ -188,7 +176,7 @@ class Store:
     def find(self, kind: Kind, prefix: str) -> list[Address]:
         """The addresses of a kind that begin with these hexadecimal digits, in order."""
         batch = self._own_batch()
-        found = set(self._reader.catalog.find(kind, prefix))
+        found = set(self._reader.find(kind, prefix))
         if batch is not None:
             found |= {address for k, address, _ in batch.staged() if k is kind and address.hex().startswith(prefix)}
         return [Address(address) for address in sorted(found)]
@@ -216,12 +204,12 @@ class Store:
         raise UnknownRef(name)
 
     def commits(self) -> list[CommitId]:
-        """The commits that are kept: made or imported with `keep`, and not deleted since."""
+        """The commits that are kept: made or imported with `keep`, and not deleted since. In no order."""
         batch = self._own_batch()
         exceptions: dict[CommitId, bool] = dict(self._log.ledger.exceptions)
         if batch is not None:
             exceptions |= batch.kept
-        flagged = [CommitId(a) for a, flags in self._reader.catalog.addresses(Kind.COMMIT) if flags & EntryFlags.KEPT]
+        flagged = [CommitId(a) for a, flags in self._reader.catalog.commits().items() if flags & EntryFlags.KEPT]
         kept = [commit for commit in flagged if exceptions.pop(commit, True)]
         return kept + [commit for commit, keep in exceptions.items() if keep]
 
@@ -252,7 +240,7 @@ class Store:
         log = self._log
         if not log.durable.moved() and not log.forgotten:
             return False
-        with self._mutex:
+        with log.mutex:
             before = log.ledger.next_operation, log.ledger.generation
             try:
                 log.follow()
@@ -262,9 +250,7 @@ class Store:
 
     def transaction(self) -> Transaction:
         """A new transaction; nothing comes of it unless it is published."""
-        if self.read_only:
-            raise StoreReadOnly(self.root_dir)
-        self._check()
+        self._to_write()
         return Transaction(self)
 
     def publish(self, transaction: Transaction, operation: Operation) -> None:
@@ -283,8 +269,7 @@ class Store:
         Within the block this thread sees what it published; nobody else does. If the block raises, or a ref was moved
         by somebody else meanwhile (`Conflict`), nothing of it is published.
         """
-        if self.read_only:
-            raise StoreReadOnly(self.root_dir)
+        self._to_write()
         if self._own_batch() is not None:
             yield  # it goes with the outer one
             return
@@ -304,32 +289,56 @@ class Store:
             CorruptStore: a record is damaged.
         """
         self._check()
-        for frame in reversed(list(self._log.operation_frames)):
-            yield from reversed(read_operations(frame))
+        first = self._log.ledger.first_operation
+        for frame in self._reader.catalog.operations():
+            yield from (record for record in reversed(read_operations(frame)) if record.sequence >= first)
+
+    def seal(self) -> None:
+        """Make packs of all that is in the log; happens by itself when a segment is full.
+
+        Raises:
+            StoreLocked: another process does upkeep, or publishes, for too long.
+            StoreFull, StoreIOError, CorruptStore: what was sealed so far stays sealed.
+        """
+        parts = self._to_write()
+        log, lock = parts.log, parts.lock
+        try:
+            with log.mutex, lock:
+                log.prepare()
+                if log.in_use:
+                    log.rotate()
+            parts.upkeep.run(lambda: seal(log, lock, self._graph))
+        except OSError as error:
+            raise store_error(log.layout.root, "seal", error) from error
 
     def lease(self, commit: CommitId) -> AbstractContextManager[None]:
         """`with store.lease(commit):` keeps what the commit needs from being collected. Free for a reading handle."""
         self._check()
-        return nullcontext() if self._leases is None else self._leases.hold(commit)
+        return nullcontext() if self._writing is None else self._writing.leases.hold(commit)
 
     def _publish(
         self, objects: Overlay, assumed: dict[tuple[Kind, bytes], Staged], generation: int, changes: list[Change]
     ) -> None:
-        publisher = self._publisher
-        if publisher is None:
-            raise StoreReadOnly(self.root_dir)
-        self._check()
+        parts = self._to_write()
         if self._pid != os.getpid():  # forked by something that runs no handlers
             self._end("fork")
             self._check()
         try:
-            publisher.publish(list(objects.staged()), assumed, generation, changes, self._graph)
+            parts.publisher.publish(list(objects.staged()), assumed, generation, changes, self._graph)
         except StoreError:
-            if publisher.log.sync_failed:
+            if parts.log.sync_failed:
                 self._end("sync failed")
             raise
         except OSError as error:
-            raise store_error(self._log.layout.root, "publish", error) from error
+            raise store_error(parts.log.layout.root, "publish", error) from error
+        parts.upkeep.notice()
+
+    def _to_write(self) -> WritingParts:
+        """What writes; `StoreReadOnly` or `StoreClosed` if nothing does."""
+        self._check()
+        if self._writing is None:
+            raise StoreReadOnly(self.root_dir)
+        return self._writing
 
     def _own_batch(self) -> Batch | None:
         """The batch of this thread; `StoreClosed` if the handle is dead."""
@@ -345,20 +354,14 @@ class Store:
         if self._dead is not None:
             return
         self._dead = reason
-        if reason != "fork" and self._leases is not None:
-            self._leases.close()
-        if self._publisher is not None:
-            self._publisher.lock.close()
+        parts = self._writing
+        if parts is not None:
+            if reason != "fork":  # the thread and the leases are the parent's
+                parts.leases.close()
+                parts.upkeep.close()
+            parts.lock.close()
         self._log.close()
         self._reader.cache.clear()
-
-
-def _check_may_create(disk: Disk, directory: Path, *, create: bool) -> None:
-    names = disk.list(directory)
-    if not create:
-        raise NotAStore(directory, "there is no store in it" if names else "it is empty or missing")
-    if names not in ([], [STORE_DIRECTORY]):
-        raise NotAStore(directory, "it holds other things")
 
 
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from piecrust.objects import upkeep
 from piecrust.objects.disk import File
-from piecrust.objects.store import Store
-from support.crashes import DIRECTORY, Run, check, explore, rotate, states
+from support.crashes import Run, check, explore, keep_up, open_simulated, rotate, states
 from support.simulated_disk import SimulatedDisk, SimulatedFile
 
 
@@ -49,7 +49,31 @@ def writing_much(run: Run) -> None:
         run.commit(store, 2, first, filler=9000)
 
 
-SCENARIOS: list[Callable[[Run], None]] = [committing, rotating, batching, writing_much]
+def sealing(run: Run) -> None:
+    with run.open() as store:
+        first = run.commit(store, 1)
+        run.commit(store, 2, first)
+        store.seal()
+        run.commit(store, 3, first)
+
+
+def making_tables(run: Run) -> None:
+    with run.open() as store:
+        head = None
+        for number in range(4):
+            head = run.commit(store, number, head)
+            keep_up(store)
+        rotate(store)
+        keep_up(store)
+        run.commit(store, 9, head)
+
+
+SCENARIOS: list[Callable[[Run], None]] = [committing, rotating, batching, writing_much, sealing, making_tables]
+
+
+@pytest.fixture(autouse=True)
+def _little_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "FRESH_OBJECTS_MAX", 1)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
@@ -58,7 +82,8 @@ def test_power_may_go_at_any_time(scenario: Callable[[Run], None]) -> None:
     run.create()
     run.synced()
     scenario(run)
-    assert explore(run, states_max=40, seed=1) > 400
+    states_max = max(2, 600 // len(run.disk.events))
+    assert explore(run, states_max=states_max, seed=1) > 400
 
 
 def test_power_may_go_while_a_store_is_made() -> None:
@@ -107,7 +132,7 @@ def test_leaving_out_the_sync_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     run.create()
     run.synced()
     monkeypatch.setattr(SimulatedFile, "sync", no_sync)
-    with Store.open(DIRECTORY, disk=run.disk) as store:
+    with open_simulated(run.disk) as store:
         run.commit(store, 2, run.commit(store, 1))
     monkeypatch.undo()
     with pytest.raises(AssertionError, match="lost"):

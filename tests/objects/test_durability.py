@@ -9,7 +9,7 @@ import pytest
 from piecrust.objects.disk import RealDisk, RealFile
 from piecrust.objects.errors import StoreClosed, StoreFull, StoreIOError
 from piecrust.objects.store import Store
-from support.crashes import DIRECTORY, Run, check
+from support.crashes import Run, check, open_simulated
 from support.simulated_disk import Fault, SimulatedDisk
 from support.stores import make_commit, read_content
 
@@ -51,7 +51,7 @@ def test_reading_writes_nothing(run: Run) -> None:
     with run.open() as store:
         commit = run.commit(store, 1)
     disk = run.disk.killed()
-    with Store.open(DIRECTORY, disk=disk, read_only=True) as store:
+    with open_simulated(disk, read_only=True) as store:
         assert read_content(store, commit) == run.contents[commit]
         list(store.operations())
     assert disk.events == []

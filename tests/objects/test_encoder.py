@@ -101,7 +101,7 @@ def test_a_base_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
             with pytest.raises(CorruptObject) as caught:
                 store.load(Kind.PAGE, address)
             assert (caught.value.object_kind, caught.value.address) == (Kind.PAGE, address)
-        del store._reader.catalog._entries[Kind.PAGE][base]
+        del store._reader.catalog.fresh[Kind.PAGE][base]
         with pytest.raises(CorruptObject, match="base"):
             store.load(Kind.PAGE, delta)
 

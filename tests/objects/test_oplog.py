@@ -11,6 +11,8 @@ from piecrust.objects.oplog import Operation, OperationRecord, RefChange, unpack
 from piecrust.objects.refs import Symbolic
 
 COMMITS = st.binary(min_size=32, max_size=32).map(CommitId)
+SALTS = st.binary(min_size=32, max_size=32)
+CHAINS = st.binary(min_size=16, max_size=16)
 VALUES = st.one_of(COMMITS, st.text(max_size=8).map(Symbolic))
 RECORDS = st.builds(
     OperationRecord,
@@ -28,8 +30,8 @@ LEDGERS = st.builds(
     st.integers(0, 2**40),
     st.integers(0, 2**40),
     st.integers(0, 2**40),
-    st.lists(st.builds(ClosedSegment, st.integers(1, 9), st.integers(0, 99), st.binary(min_size=16, max_size=16))),
-    st.lists(st.builds(PackName, st.binary(min_size=32, max_size=32), st.integers(0, 99))),
+    st.lists(st.builds(ClosedSegment, st.integers(1, 9), st.integers(0, 99), CHAINS, SALTS)),
+    st.lists(st.builds(PackName, SALTS, st.integers(0, 99), SALTS)),
 )
 
 
@@ -61,8 +63,8 @@ def test_a_ledger_follows_operations() -> None:
 
 
 def test_a_ledger_follows_changes_of_sources() -> None:
-    packs = [PackName(bytes([i]) * 32, i) for i in range(3)]
-    segments = [ClosedSegment(i, i, bytes(16)) for i in range(3)]
+    packs = [PackName(bytes([i]) * 32, i, bytes(32)) for i in range(3)]
+    segments = [ClosedSegment(i, i, bytes(16), bytes(32)) for i in range(3)]
     commit = CommitId(bytes(32))
     ledger = Ledger(segments=segments, packs=packs[:2], exceptions={commit: False})
     change = SourcesChange([0, 1], [packs[0].name], [packs[2]], 4, 2, [commit])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from piecrust.objects.errors import StoreLocked
 from piecrust.objects.ids import CommitId
+from piecrust.objects.kinds import Kind
 from piecrust.objects.store import Store
 from support.processes import start
 from support.stores import make_commit, read_content
@@ -58,9 +59,7 @@ def test_processes_that_commit_on_one_branch_lose_nothing(tmp_path: Path) -> Non
 
 def test_a_store_that_is_locked_too_long_says_so(tmp_path: Path) -> None:
     with Store.open(tmp_path, create=True) as one, Store.open(tmp_path, lock_seconds=0.05) as two:
-        publisher = one._publisher
-        assert publisher is not None
-        with publisher.lock, pytest.raises(StoreLocked) as caught:
+        with one._to_write().lock, pytest.raises(StoreLocked) as caught:
             make_commit(two, b"waiting ")
         assert caught.value.seconds == 0.05
         make_commit(two, b"waiting ")
@@ -93,5 +92,5 @@ def test_killed_writers_lose_nothing_that_they_acknowledged(tmp_path: Path) -> N
     with Store.open(tmp_path) as store:
         for commit, content in acknowledged.items():
             assert read_content(store, commit) == content
-            assert store.commits_with_root(store.graph(commit).state_root)
+            assert store.commits_with_root(store.load(Kind.COMMIT, commit).state_root)
         make_commit(store, b"the last", parent=store.ref_commit("heads/main"))

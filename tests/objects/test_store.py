@@ -39,7 +39,7 @@ def test_a_commit_is_there_after_reopening(tmp_path: Path) -> None:
                 Operation("commit", (b"first   ".hex(),)),
             ]
             assert store.graph(second).parents == (first,)
-            assert store.commits_with_root(store.graph(first).state_root) == [first]
+            assert store.commits_with_root(store.load(Kind.COMMIT, first).state_root) == [first]
 
 
 def test_an_unpublished_transaction_leaves_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import RefValue
 from piecrust.objects.store import Store
-from support.crashes import DIRECTORY, rotate
+from support.crashes import DIRECTORY, open_simulated, rotate
 from support.simulated_disk import SimulatedDisk
 from support.stores import make_commit, read_content, stage_commit
 
@@ -27,7 +27,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.disk = SimulatedDisk()
         Store.create(DIRECTORY, disk=self.disk, segment_bytes_max=1 << 16)
         self.handles = [self.open(), self.open()]
-        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+        self.reader = open_simulated(self.disk, read_only=True)
         self.refs: dict[str, RefValue] = {}
         self.contents: dict[CommitId, bytes] = {}
         self.parents: dict[CommitId, CommitId | None] = {}
@@ -36,7 +36,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.number = 0
 
     def open(self) -> Store:
-        return Store.open(DIRECTORY, disk=self.disk)
+        return open_simulated(self.disk)
 
     def teardown(self) -> None:
         for store in [*self.handles, self.reader]:
@@ -150,14 +150,14 @@ class StoreMachine(RuleBasedStateMachine):
     def kill_all_and_start_anew(self) -> None:
         self.disk = self.disk.killed()
         self.handles = [self.open(), self.open()]
-        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+        self.reader = open_simulated(self.disk, read_only=True)
 
     @rule()
     def restart_the_machine(self) -> None:
         self.disk = self.disk.killed()
         self.disk.boot += 1
         self.handles = [self.open(), self.open()]
-        self.reader = Store.open(DIRECTORY, disk=self.disk, read_only=True)
+        self.reader = open_simulated(self.disk, read_only=True)
 
     @invariant()
     def every_handle_sees_the_same(self) -> None:

@@ -24,6 +24,11 @@ from support.stores import make_commit, read_content, stage_commit
 DIRECTORY = ROOT / "state"
 
 
+def open_simulated(disk: SimulatedDisk, **options: object) -> Store:
+    """The store on a simulated disk, which is for one thread."""
+    return Store.open(DIRECTORY, disk=disk, background=False, **options)
+
+
 @dataclass
 class Run:
     """What a store is asked to do on a simulated disk."""
@@ -40,7 +45,7 @@ class Run:
         self.disk.events = []
 
     def open(self, **options: object) -> Store:
-        return Store.open(DIRECTORY, disk=self.disk, clock=self.tick, **options)
+        return open_simulated(self.disk, clock=self.tick, **options)
 
     def tick(self) -> int:
         self.clock += 1
@@ -72,11 +77,10 @@ class Run:
 
 def rotate(store: Store) -> None:
     """Go on in a new segment."""
-    publisher = store._publisher
-    assert publisher is not None
-    with publisher.log.mutex, publisher.lock:
-        publisher.log.prepare()
-        publisher.log.rotate()
+    parts = store._to_write()
+    with parts.log.mutex, parts.lock:
+        parts.log.prepare()
+        parts.log.rotate()
 
 
 Check = Callable[[Run, SimulatedDisk, list[object]], None]
@@ -86,17 +90,17 @@ def check(run: Run, disk: SimulatedDisk, marks: list[object]) -> None:
     """Raise unless the store on `disk` holds everything that was marked, and works."""
     acknowledged = [mark for mark in marks if isinstance(mark, CommitId)]
     try:
-        store = Store.open(DIRECTORY, disk=disk)
+        store = open_simulated(disk)
     except NotAStore:
         assert "created" not in marks
         Store.create(DIRECTORY, disk=disk)
-        store = Store.open(DIRECTORY, disk=disk)
+        store = open_simulated(disk)
     with store:
         look(run, store, acknowledged)
         head = store.refs().get("heads/main")
         fresh = make_commit(store, b"fresh   ", parent=head, branch="main", expected=head)
         assert store.damage == ()
-    with Store.open(DIRECTORY, disk=disk.killed(), read_only=True) as store:
+    with open_simulated(disk.killed(), read_only=True) as store:
         assert store.ref("heads/main") == fresh
         assert read_content(store, fresh) == b"fresh   "
         look(run, store, acknowledged)
@@ -143,3 +147,9 @@ def explore(run: Run, *, states_max: int, seed: int = 0, check: Check = check) -
         check(run, disk, marks)
         count += 1
     return count
+
+
+def keep_up(store: Store) -> None:
+    """Do what the upkeep thread would."""
+    upkeep = store._to_write().upkeep
+    upkeep.run(upkeep._steps)

@@ -85,7 +85,9 @@ class SimulatedFile:
 
     def read(self, offset: int, length: int) -> bytes:
         self._call("read")
-        return bytes(memoryview(self._content.data)[offset : offset + length])
+        data = bytes(memoryview(self._content.data)[offset : offset + length])
+        self._disk.bytes_read += len(data)
+        return data
 
     def write(self, offset: int, data: Bytes) -> int:
         fault = self._call("write")
@@ -146,6 +148,7 @@ class SimulatedDisk:
         self.calls: list[str] = []  # the names of the calls that can fail, in order
         self.faults: dict[int, Fault] = {}  # by the number of the call
         self.boot = boot
+        self.bytes_read = 0
         self._lasting: dict[str, Fault] = {}
         self._next: dict[str, Fault] = {}
         self._numbers = itertools.count(1)
