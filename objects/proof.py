@@ -26,6 +26,7 @@ from piecrust.objects.tree import CONTRACTS, leaves, lookup
 from piecrust.objects.verifier.encoding import encode
 from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, LEVELS, chunk_values, parent_values
 from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
+from piecrust.objects.verifier.tree import CHUNKS_MAX, PAGES_MAX, RANGE_BYTES_MAX
 from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION
 from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, Wanted
 
@@ -160,15 +161,22 @@ class _Part:
     def _address(self, reader: ObjectReader, index: int) -> bytes | None:
         return lookup(reader, self.record.memory_kind.shape, self.record.pages_root, index)
 
+    def touched(self) -> dict[int, set[int]]:
+        """The pages that ranges touch, with the numbers of their chunks."""
+        found: dict[int, set[int]] = {}
+        for offset, length in self.ranges:
+            for number in range(offset // CHUNK_BYTES, (offset + length - 1) // CHUNK_BYTES + 1):
+                found.setdefault(number // CHUNKS, set()).add(number % CHUNKS)
+        return found
+
     def bind_kind(self, reader: ObjectReader) -> None:
         """Have at least one page in the proof, if anything of the memory is."""
-        touched = {o // PAGE_BYTES for o, _ in self.ranges} | {(o + n - 1) // PAGE_BYTES for o, n in self.ranges}
         claims_nothing = not (self.pages or self.ranges or self.absent)
         if self.record.pages_root == ZERO:
             raise NotProvable(
                 f"contract {self.record.id}", "a state root doesn't tell a contract without pages from none"
             )
-        if claims_nothing or self.pages or any(self._address(reader, index) is not None for index in touched):
+        if claims_nothing or self.pages or any(self._address(reader, index) for index in self.touched()):
             return
         first, _ = next(leaves(reader, self.record.memory_kind.shape, self.record.pages_root))
         self.ranges.add((first * PAGE_BYTES, 1))
@@ -177,11 +185,7 @@ class _Part:
         """The pages, ranges and absences as they stand in the proof."""
         if not (self.pages or self.ranges or self.absent):
             return None
-        chunks: dict[int, set[int]] = {}
-        for offset, length in self.ranges:
-            for number in range(offset // CHUNK_BYTES, (offset + length - 1) // CHUNK_BYTES + 1):
-                chunks.setdefault(number // CHUNKS, set()).add(number % CHUNKS)
-        given = []
+        chunks, given = self.touched(), []
         for index in sorted(self.pages | chunks.keys()):
             address = self._address(reader, index)
             if address is None:
@@ -218,7 +222,21 @@ def _parts(reader: ObjectReader, state: State, wanted: Iterable[Wanted]) -> tupl
             parts.setdefault(record.id, _Part(record)).add(reader, wish)
     if not parts and not missing:
         raise NotProvable("nothing", "nothing is wanted")
+    _check_size(list(parts.values()))
     return list(parts.values()), missing
+
+
+def _check_size(parts: list[_Part]) -> None:
+    """Refuse what verifiers would find too much."""
+    much = sum(length for part in parts for _, length in part.ranges) > RANGE_BYTES_MAX
+    if not much:
+        touched = [part.touched() for part in parts]
+        pages = sum(len(part.pages | chunks.keys()) for part, chunks in zip(parts, touched, strict=True))
+        counts = [len(numbers) for chunks in touched for numbers in chunks.values()]
+        sliced = sum([count for count in counts if count <= SLICED_CHUNKS_MAX])
+        much = pages > PAGES_MAX or sliced > CHUNKS_MAX
+    if much:
+        raise NotProvable("all of it", "it is too much for one proof")
 
 
 def _state_tree(reader: ObjectReader, root: bytes, parts: list[_Part]) -> tuple[bytes, bytes]:

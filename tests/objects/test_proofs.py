@@ -237,6 +237,20 @@ def test_what_is_not_so_is_not_provable(wanted):
         prove_state(WORLD.objects, WORLD.commits[LAST], [wanted])
 
 
+def test_what_is_too_much_for_a_verifier_is_not_made():
+    objects, commit = WORLD.objects, WORLD.commits[LAST]
+    for wanted in (
+        [RangeOf(contract(2), 0, (1 << 24) + 1)],
+        [RangeOf(contract(2), n, 1 << 22) for n in range(5)],
+        [RangeOf(contract(2), n * PAGE_BYTES, 1) for n in range(4097)],
+        [RangeOf(contract(2), n * PAGE_BYTES, 16 * 1024) for n in range(1025)],
+    ):
+        with pytest.raises(NotProvable, match="too much"):
+            prove_state(objects, commit, wanted)
+    most = prove_state(objects, commit, [RangeOf(contract(2), 0, 1 << 24)])
+    assert len(verify(most).claims[-1].data) == 1 << 24
+
+
 def test_a_state_root_binds_no_absences_of_contracts_and_no_empty_contracts():
     for wanted in (NoContract(contract(99)), RecordOf(contract(0)), NoPage(contract(0), 1)):
         with pytest.raises(NotProvable):
