@@ -54,6 +54,8 @@ def roots_of(
     codes, hashes = [some_bytes(part) for part in an_array(tree, 2)]
     limits.take("nodes", len(codes))
     if not codes:
+        if hashes == ZERO:
+            fail("no hash for a pruned tree")
         return (some_bytes(hashes, 32) if hashes else ZERO,) * sides, set() if hashes else {(height, 0)}
     empty: set[Place] = set()
     frames: list[tuple[int, list[tuple[bytes, ...]]]] = [(codes[0], [])]  # opened nodes: code, hashes of their children

@@ -336,6 +336,11 @@ def test_class_malleability():
     refused(forged(proof, (6, 0, 1, 1, 0, 1), sliced[1] | 2))
     refused(forged(proof, (4, 1), value[4][1] + bytes(32)))
     refused(encode((*value, 0)))
+    empty = MemoryObjects()
+    nothing = put_commit(empty, EMPTY_STATE, [], None)
+    missing = prove_state(empty, nothing, [NoContract(contract(1))])
+    assert verify(missing, commit=nothing).claims
+    refused(forged(missing, (5,), (b"", bytes(32))), commit=nothing)
     refused(encode(("piecrust proof", 1, 0, value[3], (b"", STATE.map_root), (b"", STATE.state_root), (), ())))
 
 

@@ -30,6 +30,7 @@ export function rootsOf(limits, tree, { arity, height }, leaf, { sides = 1, zero
   };
   if (codes.length === 0) {
     if (hashes.length === 0) empty.add(`${height}/0`);
+    else if (isZero(hashes)) fail("no hash for a pruned tree");
     return { roots: Array(sides).fill(hashes.length ? someBytes(hashes, 32) : ZERO), isEmpty };
   }
   const frames = [{ code: codes[0], children: [] }];

@@ -196,7 +196,7 @@ class Shown:
             self.roots = self.node(height, 0)
             need(not self.codes and not self.hashes)
         else:
-            need(len(hashes) in (0, 32))
+            need(len(hashes) in (0, 32) and hashes != ZERO)
             self.roots = [hashes or ZERO] * sides
             if not hashes:
                 self.empty.add((height, 0))
