@@ -8,8 +8,7 @@ from piecrust.objects import transcript
 from piecrust.objects.commit import commit_id, new_commit
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.record import ContractRecord
-from piecrust.objects.state import ContractChange, State
+from piecrust.objects.state import State
 from piecrust.objects.transaction import Transaction
 from piecrust.objects.transcript import Derivation
 
@@ -18,19 +17,6 @@ def state_of(reader: Transaction, commit: CommitId) -> State:
     """The state that a commit holds."""
     found = reader.load(Kind.COMMIT, commit)
     return State(found.state_root, found.map_root, found.positions)
-
-
-def as_it_is(record: ContractRecord) -> ContractChange:
-    """The change that gives a state this contract, with all that it has in another one."""
-    return ContractChange(
-        id=record.id,
-        bytecode=record.bytecode,
-        owner=record.owner,
-        memory_kind=record.memory_kind,
-        memory_length=record.memory_length,
-        pages_root=record.pages_root,
-        pages={},
-    )
 
 
 def put_commit(

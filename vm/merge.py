@@ -20,12 +20,13 @@ from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
 from piecrust.objects.page import PAGE_BYTES, ZERO_PAGE
+from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.record import ContractRecord
 from piecrust.objects.state import EMPTY_STATE, ContractChange, State, write_state
 from piecrust.objects.store import Store
 from piecrust.objects.transcript import Merge, Side
 from piecrust.vm.ancestry import merge_base
-from piecrust.vm.derivation import as_it_is, put_commit, state_of
+from piecrust.vm.derivation import put_commit, state_of
 from piecrust.vm.errors import ConflictingContract, MergeConflict, NothingCommitted
 from piecrust.vm.workspace import Workspace
 

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from piecrust.objects import contract_map
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.oplog import Operation
+from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.state import State, write_state
 from piecrust.objects.store import Store
 from piecrust.objects.transcript import Restore
-from piecrust.vm.derivation import as_it_is, put_commit, state_of
+from piecrust.vm.derivation import put_commit, state_of
 from piecrust.vm.errors import ContractDoesNotExist, NothingCommitted
 from piecrust.vm.workspace import Workspace
 
