@@ -99,7 +99,7 @@ def _show(result: Any, current: Settings) -> ExitCode:
     """Print an outcome; `result` is the exit code itself where click answered (`--help`, `--version`)."""
     if not isinstance(result, Outcome):
         return ExitCode(result or 0)
-    warnings = [*current.warnings, *result.warnings]
+    warnings = [*current.damage, *result.warnings]
     if current.json:
         print(envelope(current.command, ok=result.exit_code == 0, data=result.data, warnings=warnings))
         return result.exit_code
@@ -112,16 +112,17 @@ def _show(result: Any, current: Settings) -> ExitCode:
     else:
         for line in result.lines:
             print(line)
-    style = current.error_style
-    for warning in warnings:
-        print(f"{style.changed('Warning:')} {warning}", file=sys.stderr)
+    _print_warnings(warnings, current)
     for hint in result.hints:
-        print(f"{style.hint('Hint:')} {hint}", file=sys.stderr)
+        print(f"{current.error_style.hint('Hint:')} {hint}", file=sys.stderr)
     return result.exit_code
 
 
 def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
-    """Say what went wrong, in an envelope or on stderr; a command line that ends too early is told what may follow."""
+    """Say what went wrong, in an envelope or on stderr; a command line that ends too early is told what may follow.
+
+    What a damaged store does not have may have been lost: that it is missing is no answer, the damage is.
+    """
     if type(error).__name__ == "NoArgsIsHelpError" and not current.json:
         print(str(error))
         return ExitCode.USAGE
@@ -134,10 +135,17 @@ def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
     if current.json or "--json" in words:
         entry = ErrorEntry(problem.code, problem.message)
         name = current.command or problem.command or ""
-        print(envelope(name, ok=False, data=problem.data, errors=[entry]))
+        print(envelope(name, ok=False, data=problem.data, errors=[entry], warnings=current.damage))
     else:
         _print_problem(problem, current)
-    return problem.exit_code
+        _print_warnings(current.damage, current)
+    lost = problem.exit_code is ExitCode.NOT_FOUND and bool(current.damage)
+    return ExitCode.CORRUPT if lost else problem.exit_code
+
+
+def _print_warnings(warnings: Sequence[str], current: Settings) -> None:
+    for warning in warnings:
+        print(f"{current.error_style.changed('Warning:')} {warning}", file=sys.stderr)
 
 
 def _print_problem(problem: Problem, current: Settings) -> None:

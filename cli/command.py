@@ -49,7 +49,7 @@ class Settings:
     command: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     labels: dict[bytes, str] = field(default_factory=dict)  # names of contracts, once a store was opened
-    warnings: list[str] = field(default_factory=list)  # about the store, whatever the command is
+    damage: list[str] = field(default_factory=list)  # of the store; a command that only reads goes on, with a warning
 
     @property
     def style(self) -> Style:

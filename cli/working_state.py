@@ -223,7 +223,7 @@ def _looked_over(store: Store, current: Settings) -> WorkingState:
     for damage in store.damage:
         if not store.read_only:
             raise damage
-        current.warnings.append(f"{damage} (see piecrust fsck)")
+        current.damage.append(f"{damage} (see piecrust fsck)")
     at = WorkingState(store)
     current.labels.update({contract: name for name, contract in at.aliases().items()})
     return at

@@ -27,12 +27,13 @@ def init(
       piecrust init
       piecrust init state --branch trunk
     """
+    from piecrust.objects.format import Layout
     from piecrust.objects.store import Store
 
     check_ref_name(BRANCHES + branch)
     target = Path(directory) if directory is not None else settings(context).directory or Path()
     path = (target / STORE_DIRECTORY).absolute()
-    existed = path.exists()
+    existed = Layout(path).format.exists()  # written last: without it, the store may be half made, or damaged
     if not existed:
         target.mkdir(parents=True, exist_ok=True)
         Store.create(target)

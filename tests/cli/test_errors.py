@@ -60,7 +60,8 @@ def test_unknown_option(piecrust: Command) -> None:
         piecrust("log", "--grap", code=None),
         ExitCode.USAGE,
         """
-        Error: no such option: --grap (Possible options: --graph)
+        Error: no such option: --grap
+        Hint: piecrust log --graph
         Hint: piecrust log --help
         """,
     )
@@ -344,6 +345,31 @@ def test_damaged_store(counting: Command) -> None:
     reading = counting("log", "--all")
     assert reading.stderr.startswith("Warning: ")
     assert "see piecrust fsck" in reading.stderr
+
+
+def test_what_a_damaged_store_misses_counts_as_damaged(counting: Command) -> None:
+    segment = max((counting.directory / ".piecrust" / "log").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[600] ^= 0xFF
+    segment.write_bytes(data)
+    answer = counting("show", "lost", code=7)
+    assert answer.stderr.startswith("Error: unknown revision 'lost'\n")
+    assert "damaged at offset" in answer.stderr.splitlines()[-1]
+    assert answer.stderr.splitlines()[-1].startswith("Warning: ")
+    (warning,) = json.loads(counting("--json", "show", "lost", code=7).stdout)["warnings"]
+    assert "damaged at offset" in warning
+
+
+def test_init_of_a_store_that_lost_its_format(counting: Command) -> None:
+    (counting.directory / ".piecrust" / "FORMAT").unlink()
+    answer = counting("init", code=7)
+    assert "FORMAT is damaged at offset 0: it is missing, but the log is in use" in answer.stderr
+
+
+def test_init_goes_on_where_it_was_killed(piecrust: Command) -> None:
+    (piecrust.directory / ".piecrust").mkdir()
+    assert piecrust.json("init")["created"]
+    assert piecrust.json("status")["branch"] == "main"
 
 
 def test_newer_store(store: Command) -> None:
