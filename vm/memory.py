@@ -22,6 +22,7 @@ from piecrust.vm.contents import (
     PageSource,
     add_ranges,
 )  # fmt: skip
+from piecrust.vm.errors import EngineFailure
 from piecrust.vm.undo import UndoLog
 
 __all__ = ["PAGE_BYTES", "HostMemory", "Memory", "NoPages", "PageSource"]
@@ -118,9 +119,13 @@ class Memory:
         A page counts however it was written, also with the bytes that it had. What a rollback undid does not count.
         """
         self._check()
-        self._unsettled += self._region.scan()
-        pages = self._contents.written()
-        add_ranges(pages, self._unsettled)
+        try:
+            self._unsettled += self._region.scan()
+            pages = self._contents.written()
+            add_ranges(pages, self._unsettled)
+        except BaseException as error:
+            self.shut(error)
+            raise
         return pages
 
     @property
@@ -130,10 +135,15 @@ class Memory:
 
     def rebase(self, base: PageSource) -> None:
         """Takes what is here for the base: `base` must hold the same pages."""
-        self._contents.rebase(base, self.written())
-        self._region.rebased()
-        self._unsettled.clear()
-        self._base_length = self.length
+        written = self.written()
+        try:
+            self._contents.rebase(base, written)
+            self._region.rebased()
+            self._unsettled.clear()
+            self._base_length = self.length
+        except BaseException as error:
+            self.shut(error)
+            raise
 
     def revert(self) -> bool:
         """Makes it what the base has again, whatever was written, if that takes no longer than to make it anew.
@@ -145,11 +155,16 @@ class Memory:
         if self.length != self._base_length or self._contents.archive is not None or granules > _REVERTED_MAX:
             return False
         if granules:
-            self._contents.shadow.clear()
-            self._unsettled.clear()
-            self.restore(
-                {index * GRANULES + n for index, mask in written.items() for n in range(GRANULES) if mask >> n & 1}
-            )
+            changed = {
+                index * GRANULES + n for index, mask in written.items() for n in range(GRANULES) if mask >> n & 1
+            }
+            try:
+                self._contents.shadow.clear()
+                self._unsettled.clear()
+                self.restore(changed)
+            except BaseException as error:
+                self.shut(error)
+                raise
         return True
 
     @property
@@ -174,8 +189,8 @@ class Memory:
     def failure(self) -> BaseException | None:
         """Why its bytes are not to be trusted, or had, any more; None if all is well.
 
-        Then nothing can be read, written or committed. A page could not be had while a contract ran, or when something
-        was undone; or it is closed.
+        Then nothing can be read, written or committed. A page could not be had while a contract ran; or it was
+        interrupted, or failed, to find or undo what was written; or it is closed.
         """
         return self._region.failure
 
@@ -240,11 +255,15 @@ class Memory:
 
     def restore(self, granules: set[int]) -> None:
         """Makes granules what they were at the last checkpoint that remains."""
-        try:
-            self._region.restore(sorted(granules))
-        except BaseException as error:
-            self._region.shut(error)
-            raise
+        self._region.restore(sorted(granules))
+
+    def shut(self, error: BaseException) -> None:
+        """Makes every further access raise this, or an `EngineFailure` if it was an interrupt."""
+        reason = error
+        if not isinstance(error, Exception):
+            reason = EngineFailure("interrupted while what was written was being found or undone")
+            reason.__cause__ = error
+        self._region.shut(reason)
 
     def _check(self) -> None:
         if self._region.failure is not None:

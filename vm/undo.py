@@ -8,11 +8,13 @@ writes hit the same ranges.
 - A failure rolls back to a mark: what was written since is put back from the shadow, or else from the base.
 - Between top-level calls nothing can be rolled back to but the last state, so there is no log; and the copy is made
   when the next call begins, if one does.
+- An interrupt or a failure in the middle of this leaves memories that nobody knows the state of: they are shut, so that
+  nothing of it gets into a commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,26 +30,47 @@ class UndoLog:
         # (memory, granule, what the shadow held) or (memory, None, length before it grew)
         self._entries: list[tuple[Memory, int, bytes | None] | tuple[Memory, None, int]] = []
 
-    def settle(self, ran: Iterable[Memory]) -> None:
+    def settle(self, ran: Collection[Memory]) -> None:
         """Takes what the memories hold for the state that a failure goes back to, before a top-level call."""
-        for memory in ran:
-            memory.settle()
-        self._entries.clear()
+        try:
+            for memory in ran:
+                memory.settle()
+            self._entries.clear()
+        except BaseException as error:
+            self._shut(ran, error)
+            raise
 
-    def checkpoint(self, ran: Iterable[Memory]) -> int:
+    def checkpoint(self, ran: Collection[Memory]) -> int:
         """Takes what the memories hold for the state that a failure of the next frame goes back to: its mark."""
         entries = self._entries
-        for memory in ran:
-            entries += memory.remember()
+        try:
+            for memory in ran:
+                entries += memory.remember()
+        except BaseException as error:
+            self._shut(ran, error)
+            raise
         return len(entries)
 
     def grew(self, memory: Memory, length: int) -> None:
         """Notes the length (in bytes) that a memory had before it grew."""
         self._entries.append((memory, None, length))
 
-    def rollback(self, mark: int, ran: Iterable[Memory]) -> None:
+    def rollback(self, mark: int, ran: Collection[Memory]) -> None:
         """Brings all memories back to a mark. `ran`: those that ran since the last checkpoint."""
-        changed: dict[Memory, set[int]] = {memory: memory.take_written() for memory in ran}
+        changed: dict[Memory, set[int]] = {}
+        try:
+            for memory in ran:
+                changed[memory] = memory.take_written()
+            self._unwind(mark, changed)
+            for memory, granules in changed.items():
+                if granules:
+                    memory.restore(granules)
+        except BaseException as error:
+            self._shut([*ran, *changed], error)
+            raise
+
+    def _unwind(self, mark: int, changed: dict[Memory, set[int]]) -> None:
+        """Takes the log back to a mark, and adds the granules that it touched."""
         entries = self._entries
         while len(entries) > mark:
             entry = entries.pop()
@@ -55,8 +78,9 @@ class UndoLog:
             if entry[1] is None:
                 memory.shrink(entry[2])
             else:
-                memory.forget(entry[1], entry[2])
                 changed.setdefault(memory, set()).add(entry[1])
-        for memory, granules in changed.items():
-            if granules:
-                memory.restore(granules)
+                memory.forget(entry[1], entry[2])
+
+    def _shut(self, memories: Collection[Memory], error: BaseException) -> None:
+        for memory in {*memories, *(entry[0] for entry in self._entries)}:
+            memory.shut(error)

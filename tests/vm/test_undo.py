@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from piecrust.vm import memory, tracking, writes
 from piecrust.vm.contents import GRANULE_BYTES, GRANULES, PAGE_BYTES
-from piecrust.vm.errors import ContractTrap
+from piecrust.vm.errors import ContractTrap, EngineFailure
 from support.scratch import ARGUMENT, Pages, Scratch, host_functions, page
 
 HIGHEST = 1 << 32
@@ -295,3 +295,37 @@ def test_a_large_write_is_undone(scratch: Scratch) -> None:
 
 def test_both_trackers_are_tried() -> None:
     assert tracking.NAMES == ("userfaultfd", "compiled")
+
+
+class TestInterrupts:
+    """Ctrl-C may come between finding what was written and remembering it, or in the middle of undoing it."""
+
+    @pytest.fixture
+    def interrupted(self, scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Scratch:
+        scratch.log.settle([scratch.memory])
+        scratch.store(0, 1)
+        scan = type(scratch.memory._region).scan
+
+        def interrupt(region: object) -> object:
+            scan(region)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(scratch.memory._region), "scan", interrupt)
+        return scratch
+
+    @pytest.mark.parametrize("step", ["settle", "checkpoint", "rollback", "written"])
+    def test_shut_the_memory(self, interrupted: Scratch, step: str) -> None:
+        log, made = interrupted.log, interrupted.memory
+        steps = {
+            "settle": lambda: log.settle([made]),
+            "checkpoint": lambda: log.checkpoint([made]),
+            "rollback": lambda: log.rollback(0, [made]),
+            "written": made.written,
+        }
+        with pytest.raises(KeyboardInterrupt):
+            steps[step]()
+        for access in (made.written, lambda: made.page(0), lambda: interrupted.instance.call("size", 0)):
+            with pytest.raises(EngineFailure, match="interrupted") as caught:
+                access()
+            assert isinstance(caught.value.__cause__, KeyboardInterrupt)
