@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 
 from blake3 import blake3
@@ -124,7 +125,7 @@ def array(value: object, length: int | None = None) -> tuple:
 
 
 def rising(values: list) -> None:
-    need(all(a < b for a, b in zip(values, values[1:], strict=False)))
+    need(all(a < b for a, b in itertools.pairwise(values)))
 
 
 # ---- section 2
