@@ -127,12 +127,14 @@ def _parsing(error: Any, code: str) -> Problem:
     """An error of the command line's parser, in the words of the others."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "piecrust"
-    message = error.format_message().rstrip(".")
+    message, near = error.format_message().rstrip("."), list(getattr(error, "possibilities", None) or ())
+    if near:
+        message = f"no such option: {error.option_name}"
     return Problem(
         ExitCode.USAGE,
         code,
         message[:1].lower() + message[1:],
-        hints=[f"{path} --help"],
+        hints=[*(f"{path} {option}" for option in sorted(near)), f"{path} --help"],
         command=path.partition(" ")[2],
     )
 
