@@ -23,7 +23,7 @@ def need(condition: object) -> None:
         raise Refused
 
 
-# ---- section 1
+# Section 1 of the document.
 
 
 def H(data: bytes) -> bytes:  # noqa: N802 - the document's name
@@ -128,7 +128,7 @@ def rising(values: list) -> None:
     need(all(a < b for a, b in itertools.pairwise(values)))
 
 
-# ---- section 2
+# Section 2 of the document.
 
 
 def record(value: object) -> tuple[dict, bytes]:
@@ -177,7 +177,7 @@ def key(name: bytes) -> int:
     return sum(int.from_bytes(name[at : at + 4], "little") for at in range(0, 32, 4)) % 2**32
 
 
-# ---- section 3
+# Section 3 of the document.
 
 budget = {"nodes": 0}
 
@@ -225,7 +225,7 @@ class Shown:
         return any((h, position // self.arity**h) in self.empty for h in range(self.height + 1))
 
 
-# ---- section 4
+# Section 4 of the document.
 
 IV = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19]
 ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8]
@@ -282,7 +282,7 @@ def sliced(mask: int, siblings: bytes, chunks: dict[int, bytes]) -> bytes:
     return level[0]
 
 
-# ---- section 5
+# Section 5 of the document.
 
 
 class Memory:
@@ -430,7 +430,7 @@ def under_root(root: bytes, tree: object, contracts: tuple, count: dict[str, int
     return ("state", None, root, tuple(claims))
 
 
-# ---- section 6
+# Section 6 of the document.
 
 
 def jump_depth(depth: int) -> int:
@@ -457,7 +457,7 @@ def ancestry(links: object) -> tuple:
     return ("ancestry", names[-1], names[0])
 
 
-# ---- section 7
+# Section 7 of the document.
 
 
 def difference(old: object, new: object, contract_map: object, contracts: object) -> tuple:
