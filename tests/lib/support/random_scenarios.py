@@ -322,4 +322,4 @@ class ScenarioMaker:
         look,
         list_commits,
     )
-    _weights = (40, 38, 2, 5, 4, 21, 9, 6, 3, 4, 2, 3, 5, 5, 17, 1)
+    _weights = (37, 38, 2, 7, 4, 24, 9, 6, 3, 4, 2, 3, 6, 6, 17, 1)
