@@ -17,6 +17,7 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Iterator
 from ctypes import c_char_p, c_int, c_long, c_uint64, c_ulong, c_void_p
 
 from piecrust.vm.mapping import libc, quick_libc, window
@@ -155,57 +156,66 @@ class Descriptor:
 
 
 class Scan:
-    """Finds what was written in one mapping, and with `protect` protects it again; its request block is made once.
+    """Finds what was written in some spans of memory, and with `protect` protects it again.
 
-    A scan reports ranges as the kernel does: 24 bytes each (first address, end, categories), in order. They are kept as
-    bytes, because comparing those with what another scan gave is cheaper than reading them.
+    Spans are pairs of addresses (first, end); whoever made the list may change it. Ranges are reported as the kernel
+    does: 24 bytes each (first address, end, categories), in order. They are kept as bytes, because comparing those with
+    what another scan gave is cheaper than reading them.
     """
 
-    __slots__ = ("_address", "_pagemap", "_ranges", "_request", "_request_address", "_window")
+    __slots__ = ("_pagemap", "_ranges", "_request", "_request_address", "_spans", "_window")
 
-    def __init__(self, descriptor: Descriptor, address: int, *, protect: bool) -> None:
-        self._address = address
+    def __init__(self, descriptor: Descriptor, spans: list[tuple[int, int]], *, protect: bool) -> None:
+        self._spans = spans
         self._pagemap = descriptor.pagemap
         flags = _REFUSE_OTHER_MODES | (_PROTECT_MATCHING if protect else 0)
         self._request = (c_uint64 * 12)(
-            96, flags, address, address, 0, 0, 0, 0,
+            96, flags, 0, 0, 0, 0, 0, 0,
             _IS_ZERO_PAGE, _IS_WRITTEN | _IS_ZERO_PAGE, _IS_PRESENT | _IS_SWAPPED, _IS_WRITTEN,
         )  # fmt: skip
         self._request_address = ctypes.addressof(self._request)
         self._allow(_RANGES_FEW)
 
-    def extend(self, end: int) -> None:
-        """Looks at [0, `end`) of the mapping from here on."""
-        self._request[3] = self._address + end
-
     def run(self) -> bytes:
-        """Scans; reports the ranges that fit."""
-        count = _ioctl(self._pagemap, _PAGEMAP_SCAN, self._request_address)
-        if count < 0:
-            raise OSError(ctypes.get_errno(), "PAGEMAP_SCAN")
-        return self._window[: count * _RANGE_BYTES]
+        """Scans all spans (about 1 us each)."""
+        seen, request = b"", self._request
+        for start, end in self._spans:
+            request[2], request[3] = start, end
+            count = _ioctl(self._pagemap, _PAGEMAP_SCAN, self._request_address)
+            if count < 0:
+                raise OSError(ctypes.get_errno(), "PAGEMAP_SCAN")
+            if count:
+                seen += self._window[: count * _RANGE_BYTES]
+                if count == request[6]:
+                    seen += self._rest()
+        return seen
 
-    def is_full(self, seen: bytes) -> bool:
-        """Whether there may be ranges that did not fit into a report."""
-        return len(seen) == int(self._request[6]) * _RANGE_BYTES
-
-    def ranges(self, seen: bytes) -> list[tuple[int, int]]:
-        """What a report says, in granules (first, end); scans on where it was full."""
-        base = self._address
-        found = [(first - base >> 12, end - base >> 12) for first, end, _ in _RANGE.iter_unpack(seen)]
-        if self.is_full(seen):
-            request = self._request
-            self._allow(_RANGES_MANY)
-            start, request[2] = request[2], request[4]
-            try:
-                found += self.ranges(self.run())
-            finally:
-                request[2] = start
-        return found
+    def _rest(self) -> bytes:
+        """Goes on where the room for ranges was full, with more of it."""
+        seen, request = b"", self._request
+        self._allow(_RANGES_MANY)
+        count = int(request[6])
+        while count == request[6]:
+            request[2] = request[4]
+            count = _ioctl(self._pagemap, _PAGEMAP_SCAN, self._request_address)
+            if count < 0:
+                raise OSError(ctypes.get_errno(), "PAGEMAP_SCAN")
+            seen += self._window[: count * _RANGE_BYTES]
+        return seen
 
     def _allow(self, count: int) -> None:
-        """Makes room for so many ranges in a report."""
+        """Makes room for so many ranges."""
         if count > self._request[6]:
             self._ranges = (c_uint64 * (count * _RANGE_BYTES // 8))()
             self._window = window(ctypes.addressof(self._ranges), count * _RANGE_BYTES)
             self._request[5], self._request[6] = ctypes.addressof(self._ranges), count
+
+
+def ranges(seen: bytes) -> Iterator[tuple[int, int]]:
+    """The addresses (first, end) of the ranges that a scan reported."""
+    return ((first, end) for first, end, _ in _RANGE.iter_unpack(seen))
+
+
+def ranges_in(seen: bytes) -> int:
+    """How many ranges a scan reported."""
+    return len(seen) // _RANGE_BYTES

@@ -36,7 +36,7 @@ class WatchedRegion:
     map = None
 
     __slots__ = (
-        "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_scan_end", "_view",
+        "_ahead", "_bytes", "_contents", "_descriptor", "_next", "_opened", "_paged", "_present", "_view",
         "_writes", "address", "failure", "size",
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ class WatchedRegion:
             self._view = writable(self.address, size)
             self._writes = Writes(self._descriptor, self.address, self._bytes, contents)
             self._present: set[int] = set()  # pages in place, of those parts that may miss some
-            self._paged = self._opened = self._scan_end = 0
+            self._paged = self._opened = 0
             self._next, self._ahead = -1, 1
             self._begin(length, contents.base.indices(PAGES_IN_PLACE_MAX))
             pager.add(self)
@@ -61,7 +61,6 @@ class WatchedRegion:
 
     def _begin(self, length: int, indices: Sequence[int] | None) -> None:
         self._opened = length
-        self._extend_scan(length)
         if indices is None:
             self._descriptor.register(self.address, self.size, MISSING_AND_WRITE_PROTECT)
             self._paged = length
@@ -70,6 +69,7 @@ class WatchedRegion:
             self._descriptor.register(self.address + length, self.size - length, MISSING_AND_WRITE_PROTECT)
         if length:
             self._descriptor.register(self.address, length, WRITE_PROTECT)
+            self._writes.cover(0, length)
         for index in indices:
             if (index + 1) * PAGE_BYTES <= length:
                 self._place(index)
@@ -120,15 +120,16 @@ class WatchedRegion:
         if length > self.size:
             raise AddressSpaceExhausted(length, 0)
         opened = self._opened
-        if self._scan_end > opened or self._contents.base.last() >= opened // PAGE_BYTES:
+        beyond = any(index * PAGE_BYTES >= opened for index in self._present)
+        if beyond or self._contents.base.last() >= opened // PAGE_BYTES:
             # Something lies there already, in place or in the base: the part goes on to be paged.
             self._present.update(range(self._paged // PAGE_BYTES, opened // PAGE_BYTES))
             self._paged = length
         else:
             self._descriptor.unregister(self.address + opened, length - opened)
             self._descriptor.register(self.address + opened, length - opened, WRITE_PROTECT)
+            self._writes.cover(opened, length - opened)
         self._opened = length
-        self._extend_scan(length)
 
     def resident_granules(self, written: int) -> int:
         """See `Region`. What lies in place counts when it was brought or written."""
@@ -163,9 +164,11 @@ class WatchedRegion:
         if opened:
             renew(self.address, opened)
             self._descriptor.register(self.address, opened, MISSING_AND_WRITE_PROTECT)
-        self._writes.forget()
         self._paged = opened
         self._present = {index for index in self._present if index * PAGE_BYTES >= opened}
+        self._writes.uncover()
+        for index in self._present:
+            self._writes.cover(index * PAGE_BYTES, PAGE_BYTES)
 
     def serve(self, address: int) -> None:
         """Answers a fault: puts the page there, or zeros if it cannot be had.
@@ -230,7 +233,7 @@ class WatchedRegion:
                 descriptor.copy(address, page)
         self._present.update(range(index, index + count))
         self._next = index + count
-        self._extend_scan(self._next * PAGE_BYTES)
+        self._writes.cover(index * PAGE_BYTES, count * PAGE_BYTES)
 
     def _place(self, index: int) -> None:
         """Puts a page of the base where none is missing: granules of zeros need not be there."""
@@ -251,8 +254,3 @@ class WatchedRegion:
         for index in range(start // PAGE_BYTES, end // PAGE_BYTES):
             if not self._missing(index):
                 archive.store(index, self._view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES])
-
-    def _extend_scan(self, end: int) -> None:
-        if end > self._scan_end:
-            self._scan_end = end
-            self._writes.extend(end)

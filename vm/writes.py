@@ -16,35 +16,61 @@ from typing import Final
 
 from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, Contents
 from piecrust.vm.mapping import Window
-from piecrust.vm.userfault import Descriptor, Scan
+from piecrust.vm.userfault import Descriptor, Scan, ranges, ranges_in
 
 HOT_MAX: Final = 32
 """Comparing more of them would cost more than it saves: then all are protected again."""
 
+_RANGES_FEW = 64  # more of them are protected by a scan, not one by one
+_GAP_BYTES = 64 << 20  # going on through empty address space costs as much as beginning anew behind it
 _FEW = 8  # granules in a range that may become hot; longer ones are bulk
 
 Ranges = list[tuple[int, int]]
 
 
 class Writes:
-    """The written granules of one mapping, whose bytes are `data`."""
+    """The written granules of one mapping, whose bytes are `data`. Nothing is looked at before it is covered."""
 
-    __slots__ = ("_address", "_contents", "_data", "_descriptor", "_expected", "_hot", "_looking", "_protecting")
+    __slots__ = (
+        "_address",
+        "_contents",
+        "_data",
+        "_descriptor",
+        "_expected",
+        "_hot",
+        "_looking",
+        "_protecting",
+        "_spans",
+    )
 
     def __init__(self, descriptor: Descriptor, address: int, data: Window, contents: Contents) -> None:
         self._descriptor = descriptor
         self._address = address
         self._data = data
         self._contents = contents
-        self._protecting = Scan(descriptor, address, protect=True)
-        self._looking = Scan(descriptor, address, protect=False)
+        self._spans: list[tuple[int, int]] = []  # of addresses, disjoint, in order
+        self._protecting = Scan(descriptor, self._spans, protect=True)
+        self._looking = Scan(descriptor, self._spans, protect=False)
         self._hot: set[int] = set()
         self._expected = b""  # what a look reports if nothing but hot granules was written
 
-    def extend(self, end: int) -> None:
-        """Looks at [0, `end`) of the mapping from here on."""
-        self._protecting.extend(end)
-        self._looking.extend(end)
+    def cover(self, at: int, size: int) -> None:
+        """Looks at a part of the mapping, too, from here on. It may be large: what is between spans costs more."""
+        start, end = self._address + at, self._address + at + size
+        apart = []
+        for first, last in self._spans:
+            if first <= start and end <= last:
+                return
+            if last + _GAP_BYTES < start or end + _GAP_BYTES < first:
+                apart.append((first, last))
+            else:
+                start, end = min(start, first), max(end, last)
+        self._spans[:] = sorted([*apart, (start, end)])
+
+    def uncover(self) -> None:
+        """Looks at nothing any more: nothing of it is in place."""
+        self._spans.clear()
+        self._hot.clear()
 
     def scan(self) -> Ranges:
         """The granules written since the last scan, as ranges (first, end), in no order.
@@ -53,7 +79,7 @@ class Writes:
         """
         hot, shadow = self._hot, self._contents.shadow
         if not hot:
-            found = self._protecting.ranges(self._protecting.run())
+            found = self._ranges(self._protecting.run())
             if shadow:
                 self._heat(found)
             return found
@@ -71,7 +97,8 @@ class Writes:
         """Takes note that granules were set back to the contents: they do not count as written any more."""
         hot, shadow = self._hot, self._contents.shadow
         hot.difference_update([granule for granule in granules if granule in hot and granule not in shadow])
-        if hot and not self._looking.is_full(seen := self._looking.run()):
+        seen = self._looking.run() if hot else b""
+        if hot and ranges_in(seen) <= _RANGES_FEW:
             self._protect(self._cold(seen))
             self._expected = self._looking.run()
         else:
@@ -80,14 +107,14 @@ class Writes:
     def forget(self) -> None:
         """Takes note that nothing counts as written any more."""
         self._hot.clear()
-        self._protecting.ranges(self._protecting.run())
+        self._protecting.run()
 
     def _others(self, seen: bytes) -> Ranges:
         """What a look found besides hot granules; some of it becomes hot, the rest is protected."""
         hot = self._hot
-        if self._looking.is_full(seen):
+        if ranges_in(seen) > _RANGES_FEW:
             hot.clear()
-            return self._protecting.ranges(self._protecting.run())
+            return self._ranges(self._protecting.run())
         found = self._cold(seen)
         self._heat(found)
         if hot:
@@ -107,7 +134,7 @@ class Writes:
     def _cold(self, seen: bytes) -> Ranges:
         """The ranges of a look, without hot granules."""
         cold: Ranges = []
-        for first, end in self._looking.ranges(seen):
+        for first, end in self._ranges(seen):
             start = first
             for granule in sorted(granule for granule in self._hot if first <= granule < end):
                 if granule > start:
@@ -117,6 +144,11 @@ class Writes:
                 cold.append((start, end))
         return cold
 
-    def _protect(self, ranges: Ranges) -> None:
-        for first, end in ranges:
+    def _ranges(self, seen: bytes) -> Ranges:
+        """What a scan reports, in granules."""
+        base = self._address
+        return [(first - base >> GRANULE_BITS, end - base >> GRANULE_BITS) for first, end in ranges(seen)]
+
+    def _protect(self, found: Ranges) -> None:
+        for first, end in found:
             self._descriptor.protect(self._address + (first << GRANULE_BITS), end - first << GRANULE_BITS)
