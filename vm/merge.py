@@ -126,8 +126,8 @@ def plan(
             changes.append(as_it_is(new))
             continue
         side = choices.get(contract)
-        if side is None and differs_in_scratch_only(reader, mine, new, scratch_of(mine)):
-            side = Side.OURS
+        if side is None:
+            side = _without_conflict(reader, old, mine, new, scratch_of(mine))
         if side is None:
             conflicts.append(_conflict(reader, mine, new))
             continue
@@ -154,6 +154,23 @@ def differs_in_scratch_only(
         _in_scratch(index * PAGE_BYTES, _page(reader, left), _page(reader, right), scratch)
         for index, left, right in tree.diff(reader, a.memory_kind.shape, a.pages_root, b.pages_root)
     )
+
+
+def _without_conflict(
+    reader: ObjectReader,
+    old: ContractRecord | None,
+    ours: ContractRecord,
+    theirs: ContractRecord,
+    scratch: Sequence[range],
+) -> Side | None:
+    """Whose contract it is if only one side, or none, changed more than scratch; None if both did."""
+    if differs_in_scratch_only(reader, ours, theirs, scratch):
+        return Side.OURS
+    if old is not None and differs_in_scratch_only(reader, old, ours, scratch):
+        return Side.THEIRS
+    if old is not None and differs_in_scratch_only(reader, old, theirs, scratch):
+        return Side.OURS
+    return None
 
 
 def _identity(record: ContractRecord) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from piecrust.cli.heat_map import svg_map, terminal_map
 from piecrust.cli.render import count, hex_dump
 from piecrust.cli.value_differences import WORKING, ValueDifference, value_differences
 from piecrust.cli.working_state import opened
-from piecrust.objects.diff import diff_bytes
+from piecrust.objects.diff import ByteDifference, diff_bytes
 from piecrust.objects.page import PAGE_BYTES, RANGE_BYTES
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def diff(
     ] = None,
     pages: Annotated[bool, typer.Option("--pages", help="Show which pages changed.")] = False,
     show_bytes: Annotated[bool, typer.Option("--bytes", help="Show which bytes changed.")] = False,
+    show_scratch: Annotated[
+        bool, typer.Option("--scratch", help="Show bytes that the interface declares as scratch, too.")
+    ] = False,
     values: Annotated[
         list[str] | None,
         typer.Option("--query", "-q", metavar="FUNCTION:TYPE", help="Compare what this function answers, decoded."),
@@ -69,9 +72,9 @@ def diff(
         data = [_change_data(at, change, decoded.get(change.id, ()), show_bytes=show_bytes) for change in changes]
         lines = [style.faint(f"{old_name} .. {new_name}")]
         for change in changes:
-            lines += _change_lines(
-                at, change, decoded.get(change.id, ()), style, pages=pages or show_bytes, show_bytes=show_bytes
-            )
+            lines += _change_lines(change, at.label(change.id), decoded.get(change.id, ()), style)
+            if pages or show_bytes:
+                lines += _page_lines(at, change, style, show_bytes=show_bytes, show_scratch=show_scratch)
             if show_map:
                 lines += terminal_map(_weights(at, change), pages=_page_count(change), scale=RANGES)
         if svg is not None:
@@ -107,11 +110,13 @@ def _change_data(
     at: WorkingState, change: ChangedContract, decoded: Sequence[ValueDifference], *, show_bytes: bool
 ) -> dict[str, Any]:
     pages = []
+    scratch = _scratch(at, change) if show_bytes else []
     for page in change.pages:
         item: dict[str, Any] = {"index": page.index, "old": page.old, "new": page.new}
         if show_bytes:
             item["runs"] = [
-                {"offset": u64(run.offset), "old": run.old, "new": run.new} for run in diff_bytes(at.store, page)
+                {"offset": u64(run.offset), "old": run.old, "new": run.new, "scratch": _lies_in(run, scratch)}
+                for run in diff_bytes(at.store, page)
             ]
         pages.append(item)
     return {
@@ -124,30 +129,47 @@ def _change_data(
     }
 
 
-def _change_lines(
-    at: WorkingState,
-    change: ChangedContract,
-    decoded: Sequence[ValueDifference],
-    style: Style,
-    *,
-    pages: bool,
-    show_bytes: bool,
-) -> list[str]:
+def _change_lines(change: ChangedContract, label: str, decoded: Sequence[ValueDifference], style: Style) -> list[str]:
     paint = {"new": style.added, "gone": style.removed}.get(change.status, style.changed)
-    head = f"{paint(change.status)} {style.contract(at.label(change.id))}  {count(len(change.pages), 'page')}"
+    head = f"{paint(change.status)} {style.contract(label)}  {count(len(change.pages), 'page')}"
     lines = [", ".join([head, *change.details])]
-    lines += [f"  {value.name}: {style.removed(value.old)} -> {style.added(value.new)}" for value in decoded]
-    for page in change.pages if pages else ():
+    return lines + [f"  {value.name}: {style.removed(value.old)} -> {style.added(value.new)}" for value in decoded]
+
+
+def _page_lines(
+    at: WorkingState, change: ChangedContract, style: Style, *, show_bytes: bool, show_scratch: bool
+) -> list[str]:
+    """The pages that changed, and their bytes; scratch is counted, not shown."""
+    lines: list[str] = []
+    scratch = [] if show_scratch or not show_bytes else _scratch(at, change)
+    left_out = 0
+    for page in change.pages:
         kind = "new" if page.old is None else "gone" if page.new is None else "changed"
         lines.append(f"  page {page.index} {kind}")
-        if show_bytes:
-            runs = list(diff_bytes(at.store, page))
-            for run in runs[:RUNS_MAX]:
-                lines += [style.removed(f"  - {line}") for line in hex_dump(run.old, run.offset)]
-                lines += [style.added(f"  + {line}") for line in hex_dump(run.new, run.offset)]
-            if len(runs) > RUNS_MAX:
-                lines.append(f"  and {count(len(runs) - RUNS_MAX, 'more run')} of bytes")
+        runs = list(diff_bytes(at.store, page)) if show_bytes else []
+        shown = [run for run in runs if not _lies_in(run, scratch)]
+        left_out += len(runs) - len(shown)
+        for run in shown[:RUNS_MAX]:
+            lines += [style.removed(f"  - {line}") for line in hex_dump(run.old, run.offset)]
+            lines += [style.added(f"  + {line}") for line in hex_dump(run.new, run.offset)]
+        if len(shown) > RUNS_MAX:
+            lines.append(f"  and {count(len(shown) - RUNS_MAX, 'more run')} of bytes")
+    if left_out:
+        lines.append(
+            style.faint(f"  {count(left_out, 'run')} of bytes in scratch {'is' if left_out == 1 else 'are'} not shown")
+        )
     return lines
+
+
+def _scratch(at: WorkingState, change: ChangedContract) -> list[range]:
+    """What the contract's interface declares as scratch, if its code is the same on both sides."""
+    if change.old is None or change.new is None or change.old.bytecode != change.new.bytecode:
+        return []
+    return at.scratch_of(change.new)
+
+
+def _lies_in(run: ByteDifference, scratch: Sequence[range]) -> bool:
+    return any(span.start <= run.offset and run.offset + len(run.new) <= span.stop for span in scratch)
 
 
 def _weights(at: WorkingState, change: ChangedContract) -> dict[int, int]:

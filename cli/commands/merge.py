@@ -45,10 +45,10 @@ def merge(
 ) -> Outcome:
     """Join another branch into the one that you are on.
 
-    Contracts that only one side changed are taken from there. A contract that both changed is a conflict, unless they
-    differ only in bytes that its interface declares as scratch; then nothing is written until --ours or --theirs says
-    whose it is. Contracts that only theirs has get the next positions, in the order of their ids: the state root
-    depends on which side is ours.
+    Contracts that only one side changed are taken from there. A contract that both changed is a conflict, and
+    nothing is written until --ours or --theirs says whose it is; bytes that its interface declares as scratch do not
+    count. Contracts that only theirs has get the next positions, in the order of their ids: the state root depends
+    on which side is ours.
 
     Examples:
       piecrust merge experiment

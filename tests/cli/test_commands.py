@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from blake3 import blake3
 from piecrust.vm.abi import detach
-from support.command import Command, contract_file
+from support.command import ROOT, Command, contract_file
 
 COUNTER = blake3(Path(contract_file("counter")).read_bytes()).hexdigest()
 
@@ -223,7 +223,7 @@ class TestDiff:
         assert counting("diff", "main~1", "main").lines[1] == "changed counter  2 pages"
         assert counting("diff", "main~1..main", "--pages").lines[2:4] == ["  value: 254 -> 255", "  page 1 changed"]
         changes = counting.json("diff", "main~1..main", "--bytes")["changes"]
-        assert changes[0]["pages"][0]["runs"][0] == {"offset": str(0x106A0), "old": "fe", "new": "ff"}
+        assert changes[0]["pages"][0]["runs"][0] == {"offset": str(0x106A0), "old": "fe", "new": "ff", "scratch": False}
         assert "  + 000106a0  ff" in counting("diff", "main~1..main", "--bytes").stdout
 
     def test_compares_what_queries_answer(self, counting: Command) -> None:
@@ -317,6 +317,30 @@ class TestMerge:
         assert len(shown["parents"]) == 2
         parted("merge", "side")
         assert parted.json("status")["commit"] == merged["commit"]
+
+    def test_a_contract_that_was_only_read_on_one_side_is_no_conflict(self, store: Command) -> None:
+        wat = ROOT / "docs" / "example-project" / "contracts" / "counter.wat"
+        document = {
+            "piecrust_abi": 1,
+            "functions": [{"name": "increment"}, {"name": "value", "returns": "i64", "query": True}],
+            "scratch": [{"address": 65536, "length": 65536}],
+        }
+        (store.directory / "counter.abi.json").write_text(json.dumps(document))
+        store("abi", "attach", str(wat), "counter.abi.json", "-o", "counter.wasm")
+        store("deploy", "counter.wasm", "--alias", "counter")
+        store("commit")
+        store("switch", "-c", "side")
+        store("call", "counter", "value")
+        store("commit", "-m", "looked")
+        store("switch", "main")
+        store("call", "counter", "increment")
+        store("call", "counter", "value")
+        store("commit", "-m", "counted")
+        assert store("diff", "side", "--bytes").lines[-1] == "  1 run of bytes in scratch is not shown"
+        assert store.json("diff", "side", "--bytes")["changes"][0]["pages"][-1]["runs"][0]["scratch"] is True
+        assert "+ 00010000" in store("diff", "side", "--bytes", "--scratch").stdout
+        assert list(store.json("merge", "side")["choices"].values()) == ["ours"]
+        assert store("query", "counter", "value").stdout == "1\n"
 
     def test_is_taken_back_by_undo(self, parted: Command) -> None:
         before = parted.json("status")["commit"]

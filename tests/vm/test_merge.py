@@ -143,6 +143,18 @@ def test_sides_that_differ_in_scratch_only_are_no_conflict(
         assert result.choices == {contract("a"): Side.OURS}
 
 
+@pytest.mark.parametrize("reading", ["ours", "theirs"])
+def test_a_side_that_changed_scratch_only_gives_way_to_the_other(history: History, reading: str) -> None:
+    first = history.commit([], {"a": {0: page("1")}})
+    changed = page("changed", at=64)
+    texts = {"ours": changed, "theirs": changed, reading: page("1" + "scratch")}
+    history.commit([first], {"a": {0: texts["ours"]}})
+    theirs = history.commit([first], {"a": {0: texts["theirs"]}}, branch="side")
+    result = merge(history.store, theirs, scratch_of=lambda _: [range(1, 32)])
+    assert page_of(history, result.commit, "a") == changed
+    assert result.choices == {contract("a"): Side.THEIRS if reading == "ours" else Side.OURS}
+
+
 def test_scratch_may_span_pages(history: History) -> None:
     first = history.commit([], {"a": {0: page("1"), 1: page("1")}})
     history.commit([first], {"a": {0: page("o", at=PAGE_BYTES - 1), 1: page("o", at=0)}})
