@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from piecrust.objects import contract_map
+from piecrust.objects.access import ObjectWriter
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.rebuild import as_it_is
@@ -41,17 +42,7 @@ def restore(
         raise NothingCommitted
     transaction = store.transaction()
     here, there = state_of(transaction, head), state_of(transaction, source)
-    if contracts:
-        changes = []
-        for contract in sorted(contracts):
-            record = contract_map.lookup(transaction, there.map_root, contract)
-            if record is None:
-                raise ContractDoesNotExist(contract)
-            changes.append(as_it_is(record))
-        state = write_state(transaction, here, changes)
-    else:
-        # A position that was given once is not given again, whatever state comes back.
-        state = State(there.state_root, there.map_root, max(here.positions, there.positions))
+    state = restored_state(transaction, here, there, contracts)
     if (state.state_root, state.map_root) == (here.state_root, here.map_root):
         return head
     derivation = Restore(source, frozenset(contracts))
@@ -59,3 +50,21 @@ def restore(
     workspace.advance(transaction, commit)
     transaction.publish(Operation("restore", (source.hex(), *(contract.hex() for contract in sorted(contracts)))))
     return commit
+
+
+def restored_state(writer: ObjectWriter, here: State, there: State, contracts: Collection[ContractId]) -> State:
+    """The state `here` with these contracts as they are `there`; without any, the state `there`.
+
+    Raises:
+        ContractDoesNotExist: `there` is no such contract.
+    """
+    if not contracts:
+        # A position that was given once is not given again, whatever state comes back.
+        return State(there.state_root, there.map_root, max(here.positions, there.positions))
+    changes = []
+    for contract in sorted(contracts):
+        record = contract_map.lookup(writer, there.map_root, contract)
+        if record is None:
+            raise ContractDoesNotExist(contract)
+        changes.append(as_it_is(record))
+    return write_state(writer, here, changes)
