@@ -33,23 +33,23 @@ def commit_state(store: Store, commit: CommitId) -> State:
 
 
 def find_base(store: Store, base: CommitId | bytes | str | None, branch: str | None) -> Base:
-    """What `base` names; a commit will move `branch`, or the branch that `base` is the name of.
+    """What `base` names, else where `branch` is; a commit will move `branch`, or the branch that `base` is the name of.
 
     Raises:
         UnknownRevision: No commit is meant.
         AmbiguousRevision: Several could be.
     """
-    if isinstance(base, str):
-        found = _named_base(store, base)
-    elif base is None:
+    moved = None if branch is None else check_ref_name(BRANCHES + branch)
+    there = None if moved is None else _commit_at(store.refs(), moved)
+    origin = there if base is None else base
+    if isinstance(origin, str):
+        found = _named_base(store, origin)
+    elif origin is None:
         found = Base(None, EMPTY_STATE)
     else:
-        commit = CommitId(base)
+        commit = CommitId(origin)
         found = Base(commit, commit_state(store, commit))
-    if branch is None:
-        return found
-    name = check_ref_name(BRANCHES + branch)
-    return Base(found.commit, found.state, name, _commit_at(store.refs(), name))
+    return found if moved is None else Base(found.commit, found.state, moved, there)
 
 
 def find_draft(store: Store) -> tuple[Base, State, Transcript | None]:

@@ -31,7 +31,7 @@ def read_bytecode(wasm: bytes | bytearray | memoryview | str | Path) -> bytes:
         except OSError as error:
             raise InvalidModule(f"{wasm}: {error.strerror}") from error
         return _assemble(wasm, content) if wasm.suffix == TEXT_SUFFIX else content
-    return bytes(wasm)
+    return bytes(memoryview(wasm))  # a number is no bytecode, and makes no zeros
 
 
 def file_of(wasm: object) -> Path | None:

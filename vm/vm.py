@@ -155,10 +155,11 @@ class VM:
         """A session on a commit, or on the empty state.
 
         Where `base` is the name of a branch (or `HEAD`), a commit moves it, unless somebody else did meanwhile.
-        `branch` names the branch to move, or to create, whatever the base is. Otherwise a commit lives until it is
-        deleted. `meta` are values that contracts read: bytes, or values that know their type. Failures of host queries
-        are panics of the contract that asked; where they are not contained, the query's own exception comes out of the
-        call. With `draft` the session goes on with the store's draft, or begins one on HEAD.
+        `branch` names the branch to move, or to create, whatever the base is; without a base, the session is on what
+        that branch has. Otherwise a commit lives until it is deleted. `meta` are values that contracts read: bytes, or
+        values that know their type. Failures of host queries are panics of the contract that asked; where they are not
+        contained, the query's own exception comes out of the call. With `draft` the session goes on with the store's
+        draft, or begins one on HEAD.
 
         Raises:
             UnknownRevision: No commit is meant by `base`.

@@ -205,6 +205,16 @@ def test_a_branch_moves_with_the_commits_made_on_it(vm: VM, base: CommitId) -> N
     assert dict(vm.branches) == {"main": second, "other": fourth}
 
 
+def test_a_session_that_names_only_a_branch_makes_it_once_and_then_goes_on_there(vm: VM) -> None:
+    with vm.session(branch="trunk") as session:
+        deploy(session, A)
+        first = session.commit()
+    with vm.session(branch="trunk") as session:
+        store(session, "next")
+        second = session.commit()
+    assert [info.id for info in vm.log("trunk")] == [second, first]
+
+
 def test_a_branch_that_moved_meanwhile_is_a_conflict_and_the_session_goes_on(vm: VM, base: CommitId) -> None:
     vm.branches.create("main", base)
     slow, fast = vm.session("main"), vm.session("main")
