@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from blake3 import blake3
-from piecrust.objects.errors import StoreError, StoreFull, StoreIOError
+from piecrust.objects.errors import NotAStore, StoreError, StoreFull, StoreIOError
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -104,6 +104,8 @@ def store_error(path: Path, operation: str, error: OSError) -> StoreError:
     """The store's error for the operating system's."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(path)
+    if isinstance(error, NotADirectoryError):
+        return NotAStore(path, "a part of this path is no directory")
     return StoreIOError(path, operation, error.errno)
 
 

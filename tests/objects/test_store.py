@@ -193,6 +193,9 @@ def test_a_directory_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(NotAStore):
         Store.open(tmp_path, create=True)
+    for create in (False, True):
+        with pytest.raises(NotAStore, match="no directory"):
+            Store.open(tmp_path / "notes.txt", create=create)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     Store.create(tmp_path)
     Store.open(tmp_path).close()
