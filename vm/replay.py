@@ -17,7 +17,7 @@ from piecrust.vm.ancestry import walk, walk_between
 from piecrust.vm.replay_commit import Replayer
 from piecrust.vm.verdict import Verdict
 
-CHUNK_COMMITS_MAX: Final = 256
+CHUNK_COMMITS_MAX: Final = 1024
 CHUNKS_PER_WORKER: Final = 4  # so that a worker with short commits gets more of them
 AHEAD_CHUNKS: Final = 64  # handed to the executor before their verdicts are asked for
 
