@@ -149,6 +149,24 @@ def test_an_endless_contract_is_stopped_and_the_session_goes_on(vm: VM) -> None:
     assert (receipt.data, receipt.events) == (b"kept", ())
 
 
+def test_a_contract_can_not_outlive_the_end_of_the_one_that_it_called(vm: VM) -> None:
+    """Its caller's code would notice the end at its next loop or call only; this one has neither."""
+    session = opened(vm)
+    endless, _ = session.deploy(contract("endless"), b"owner")
+    target = "".join(f"\\{byte:02x}" for byte in endless)
+    caller = f"""(module
+        (import "env" "c" (func $c (param i32 i32 i32 i32 i64) (result i32)))
+        (memory (export "memory") 1)
+        (global (export "A") i32 (i32.const 1024))
+        (data (i32.const 16) "{target}run")
+        (func (export "go") (param i32) (result i32)
+            (drop (call $c (i32.const 16) (i32.const 48) (i32.const 3) (i32.const 0) (i64.const 0)))
+            (i32.const 0)))"""
+    caller_id, _ = session.deploy(caller, b"owner")
+    with pytest.raises(TimeLimitExceeded):
+        session.call(caller_id, "go", gas_limit=2**64 - 1, time_limit=0.05)
+
+
 def test_a_time_limit_that_suffices_changes_nothing(vm: VM) -> None:
     session = opened(vm)
     inner = Program().add64(SCRATCH, 1).burn(1000).emit("topic", b"data").spent()
