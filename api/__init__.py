@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         UnknownRevision,
         UnsupportedFormat,
     )
+    from piecrust.objects.history import CommitInfo
     from piecrust.objects.ids import BytecodeHash, CommitId, ContractId, StateRoot
     from piecrust.vm.contract import Contract
     from piecrust.vm.contracts import ContractMetadata
@@ -78,7 +79,6 @@ if TYPE_CHECKING:
         UnsupportedWasmtime,
     )
     from piecrust.vm.events import Event
-    from piecrust.vm.history import CommitInfo
     from piecrust.vm.host_queries import HostQuery
     from piecrust.vm.limits import DEFAULT_GAS_LIMIT
     from piecrust.vm.openings import PageOpening
@@ -104,7 +104,7 @@ _MODULES = {
         "SessionError TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
     ),
     "piecrust.vm.events": "Event",
-    "piecrust.vm.history": "CommitInfo",
+    "piecrust.objects.history": "CommitInfo",
     "piecrust.vm.host_queries": "HostQuery",
     "piecrust.vm.limits": "DEFAULT_GAS_LIMIT",
     "piecrust.vm.openings": "PageOpening",

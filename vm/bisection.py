@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from piecrust.objects.ancestry import halfway, suspects
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import BISECT, DEFAULT_HEAD, DRAFT, HEAD, RefValue
 from piecrust.objects.store import Store
 from piecrust.objects.transaction import Transaction
-from piecrust.vm.ancestry import halfway, suspects
 from piecrust.vm.errors import NoBisection, UncommittedChanges
 
 BAD = BISECT + "bad"

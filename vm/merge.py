@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from piecrust.objects import contract_map, tree
 from piecrust.objects.access import ObjectReader
+from piecrust.objects.ancestry import merge_base
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
@@ -25,7 +26,6 @@ from piecrust.objects.record import ContractRecord
 from piecrust.objects.state import EMPTY_STATE, ContractChange, State, write_state
 from piecrust.objects.store import Store
 from piecrust.objects.transcript import Merge, Side
-from piecrust.vm.ancestry import merge_base
 from piecrust.vm.derivation import put_commit, state_of
 from piecrust.vm.errors import ConflictingContract, MergeConflict, NothingCommitted
 from piecrust.vm.workspace import Workspace

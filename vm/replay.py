@@ -10,10 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId
 from piecrust.objects.store import Store
 from piecrust.vm import native, tracking
-from piecrust.vm.ancestry import walk, walk_between
 from piecrust.vm.replay_commit import Replayer
 from piecrust.vm.verdict import Verdict
 

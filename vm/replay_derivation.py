@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from piecrust.objects import contract_map
 from piecrust.objects.access import Overlay
+from piecrust.objects.ancestry import merge_base
 from piecrust.objects.commit import Commit
 from piecrust.objects.errors import ContractPositionCollision, ObjectNotFound
 from piecrust.objects.ids import CommitId
@@ -12,7 +13,6 @@ from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.state import EMPTY_STATE, State, write_state
 from piecrust.objects.store import Store
 from piecrust.objects.transcript import Import, Merge, Restore
-from piecrust.vm.ancestry import merge_base
 from piecrust.vm.errors import ContractDoesNotExist, MergeConflict
 from piecrust.vm.merge import plan
 from piecrust.vm.restore import restored_state

@@ -14,6 +14,7 @@ from typing import Self
 
 from piecrust.objects.diff import ContractDifference, diff_states
 from piecrust.objects.errors import UnknownRevision
+from piecrust.objects.history import CommitInfo, Names, commit_info, first_parents
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
@@ -31,7 +32,6 @@ from piecrust.vm.code_files import default_directory
 from piecrust.vm.contracts import ContractTable
 from piecrust.vm.errors import ContractDoesNotExist, InvalidHostQuery, InvalidName
 from piecrust.vm.frames import Execution
-from piecrust.vm.history import CommitInfo, Names, commit_info, first_parents
 from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
 from piecrust.vm.modules import Modules
 from piecrust.vm.publication import Base, Publication

@@ -21,9 +21,9 @@ from piecrust.cli.interfaces import function_in
 from piecrust.cli.render import count
 from piecrust.cli.value_writer import show_value
 from piecrust.cli.working_state import opened, opened_vm
+from piecrust.objects.history import commit_info
 from piecrust.objects.ids import CommitId
 from piecrust.vm.bisection import Bisection, BisectionState
-from piecrust.vm.history import commit_info
 
 if TYPE_CHECKING:
     from piecrust.cli.working_state import WorkingState

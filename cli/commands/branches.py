@@ -11,11 +11,11 @@ from piecrust.cli.execution import logged
 from piecrust.cli.history import derivation_of, kinds_of_steps
 from piecrust.cli.render import count, table
 from piecrust.cli.working_state import only_one, opened
+from piecrust.objects.history import Names, commit_info
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import BRANCHES, TAGS, Symbolic, check_ref_name
 from piecrust.vm.errors import UncommittedChanges
-from piecrust.vm.history import Names, commit_info
 from piecrust.vm.workspace import Leaving
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps, touched_
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened
+from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import BRANCHES, TAGS
 from piecrust.objects.revision import resolve_range
 from piecrust.objects.transcript import Merge, Restore, Transcript
-from piecrust.vm.ancestry import walk, walk_between
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style

@@ -16,10 +16,10 @@ from piecrust.cli.plot import line_plot
 from piecrust.cli.progress import progress
 from piecrust.cli.render import size, table
 from piecrust.cli.working_state import opened
+from piecrust.objects.ancestry import walk
 from piecrust.objects.kinds import Kind
 from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.reach import reachable
-from piecrust.vm.ancestry import walk
 
 if TYPE_CHECKING:
     from piecrust.objects.ids import CommitId

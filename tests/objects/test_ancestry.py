@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from piecrust.objects.ancestry import halfway, merge_base, suspects, walk, walk_between
 from piecrust.objects.ids import CommitId
-from piecrust.vm.ancestry import halfway, merge_base, suspects, walk, walk_between
 
 
 @dataclass(frozen=True)
