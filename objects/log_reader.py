@@ -34,7 +34,10 @@ _ATTEMPTS: Final = 16
 class LogReader:
     """What the log says, as far as it was read."""
 
-    def __init__(self, disk: Disk, layout: Layout, durable: Durable, *, writable: bool) -> None:
+    def __init__(
+        self, disk: Disk, layout: Layout, durable: Durable, *, writable: bool, sources: SourceSet | None = None
+    ) -> None:
+        """Over the files of a store; `sources` opens them, if not as usual."""
         self.disk, self.layout, self.durable = disk, layout, durable
         self.mutex = threading.RLock()  # held by whoever changes what is below
         self.catalog = Catalog(self.rescan)
@@ -43,7 +46,7 @@ class LogReader:
         self.exact = False  # DURABLE says where the log ends; otherwise it was read to its last valid frame
         self.last_frame = 0  # offset of the last frame that was taken in
         self._writable = writable
-        self._sources = SourceSet(disk, layout, Mode.WRITE if writable else Mode.READ)
+        self._sources = sources or SourceSet(disk, layout, Mode.WRITE if writable else Mode.READ)
         self._active: SegmentSource | None = None
         self._position: Position | None = None
         self._known: dict[bytes, int] = {}  # by salt: how far the frames of a source are in the catalog
@@ -99,6 +102,10 @@ class LogReader:
     def source(self, salt: bytes) -> Source:
         """An open source; `KeyError` if there is none with this salt."""
         return self._sources.everything()[salt]
+
+    def sources(self) -> list[Source]:
+        """Every open source."""
+        return list(self._sources.everything().values())
 
     def adopt(self, table: OpenTable, merged: Iterable[OpenTable]) -> None:
         """Use a table of the index cache from now on, instead of `merged` and of what it covers in memory."""

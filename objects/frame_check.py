@@ -1,0 +1,138 @@
+"""Reading what is left of a source: every frame that is whole, and of those that are not what can still be told.
+
+A damaged frame may hold objects that are fine: each of them proves itself by its hash. So what a damaged frame claims
+to hold is worth a look, and nothing of it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from piecrust.objects.disk import Disk, File, Mode
+from piecrust.objects.errors import InvalidFormat
+from piecrust.objects.frame import (
+    HEADER_BYTES,
+    EntryFlags,
+    FrameType,
+    Head,
+    TableRow,
+    decode_head,
+    marker,
+    read_header,
+)
+from piecrust.objects.kinds import Kind
+from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader, later_frames, scan
+from piecrust.objects.source import Source
+
+
+class CheckedFrame(NamedTuple):
+    """A frame, or the place where one should be; `fault` is None if it is whole and follows the one before it."""
+
+    offset: int
+    type: FrameType | None
+    data: memoryview
+    body_length: int
+    fault: str | None
+    chain: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """Where the next frame begins."""
+        return self.offset + len(self.data)
+
+    def head(self) -> Head | None:
+        """Its table, meta and short payloads; None if they can't be read."""
+        body = self.data[HEADER_BYTES : HEADER_BYTES + self.body_length]
+        try:
+            return decode_head(body, self.body_length)
+        except InvalidFormat:
+            return None
+
+    def payload(self, head: Head, row: TableRow) -> bytes:
+        """The stored bytes of an object of it."""
+        data = head.data if row.flags & EntryFlags.INLINE else self.data
+        return bytes(data[row.offset : row.offset + row.length])
+
+
+class StoredObject(NamedTuple):
+    """An object as it stands in a frame."""
+
+    kind: Kind
+    address: bytes
+    encoding: int
+    flags: int
+    payload: bytes
+
+
+def every_frame(source: Source, end: int) -> Iterator[CheckedFrame]:
+    """The frames below `end`, in their order; in the place of those that are damaged, what is left of them."""
+    at, previous = SEGMENT_HEADER_BYTES, None
+    fault = None
+    while at < end:
+        for frame in scan(source, source.header, at, previous, end=end):
+            header = frame.header
+            yield CheckedFrame(at, header.type, frame.data, header.body_length, fault, header.chain)
+            at, previous, fault = frame.end, header.chain, None
+        if at >= end:
+            return
+        following = next((f for f in later_frames(source, source.header, at) if f.end <= end), None)
+        if following is not None and following.offset == at:
+            fault = "it does not follow the frame before it"
+        else:
+            yield _remains(source, at, end if following is None else following.offset)
+            if following is None:
+                return
+            at = following.offset
+        previous = None
+
+
+def objects_of(frame: CheckedFrame) -> list[StoredObject]:
+    """The objects that a frame holds, or claims to."""
+    head = frame.head()
+    if head is None:
+        return []
+    return [
+        StoredObject(
+            Kind(row.kind), row.address, row.encoding, row.flags & ~EntryFlags.INLINE, frame.payload(head, row)
+        )
+        for row in head.rows
+    ]
+
+
+class LooseSource(Source):
+    """A file of frames whose own beginning or end can't be relied on; the log knows its salt."""
+
+    def __init__(self, file: File, path: Path, salt: bytes) -> None:
+        super().__init__(path, SegmentHeader(0, salt, marker(salt)))
+        self.file = file
+
+    @classmethod
+    def open(cls, disk: Disk, path: Path, salt: bytes) -> LooseSource | None:
+        """Open a file; None if it isn't there."""
+        try:
+            return cls(disk.open(path, Mode.READ), path, salt)
+        except FileNotFoundError:
+            return None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes."""
+        return self.file.read(offset, length)
+
+    def size(self) -> int:
+        """The file's length."""
+        return self.file.size()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def _remains(source: Source, at: int, end: int) -> CheckedFrame:
+    """What stands between two whole frames."""
+    data = memoryview(source.read(at, end - at))
+    header = read_header(source.header.mark, data)
+    if header is None or header.length > len(data):
+        return CheckedFrame(at, None, data, 0, "the frame is damaged")
+    return CheckedFrame(at, header.type, data[: header.length], header.body_length, "the frame is damaged")
