@@ -7,6 +7,7 @@ entry names, below `piecrust.cli.commands`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from keyword import iskeyword
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class CommandEntry:
 
     @property
     def attribute(self) -> str:
-        """The name of the function or sub-application in its module."""
-        return self.name.replace("-", "_")
+        """The name of the function or sub-application in its module; keywords have an underscore behind them."""
+        name = self.name.replace("-", "_")
+        return f"{name}_" if iskeyword(name) else name
 
 
 SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
@@ -65,6 +67,12 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("prove", "proofs", "Write a proof about the state of a commit.", reads_options=True),
         CommandEntry("verify", "proofs", "Check a proof, without a store."),
         CommandEntry("inspect", "proofs", "Print what a proof claims."),
+    ),
+    "Commits in files": (
+        CommandEntry("export", "bundles", "Write a commit to a file, or a contract's memory."),
+        CommandEntry("import", "bundles", "Take a bundle into the store."),
+        CommandEntry("import-raw", "bundles", "Commit a memory image."),
+        CommandEntry("replay", "replay", "Execute commits again and compare."),
     ),
     "Care of the store": (CommandEntry("stats", "stats", "Sizes and growth, with a plot."),),
     "Plumbing": (

@@ -1,0 +1,135 @@
+"""Commits leave through the command and come back; replays tell who is right."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from piecrust.objects import transcript
+from piecrust.objects.commit import Commit, commit_id
+from piecrust.objects.kinds import Kind
+from piecrust.objects.oplog import Operation
+from piecrust.objects.store import Store
+from support.command import Command, contract_file
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, code_cache: Path) -> Command:
+    """The command in another directory with an empty store."""
+    command = Command(tmp_path_factory.mktemp("elsewhere"), code_cache)
+    command("init")
+    return command
+
+
+def commit_of(piecrust: Command, revision: str) -> str:
+    return str(piecrust("rev-parse", revision).stdout.strip())
+
+
+def test_a_history_goes_to_another_store(counting: Command, elsewhere: Command) -> None:
+    made = counting.json("export", "main", "-o", "main.bundle")
+    bundle = str(counting.directory / "main.bundle")
+    brought = elsewhere.json("import", bundle, "--branch", "main")
+    assert brought["commit"] == made["commit"] == commit_of(elsewhere, "main")
+    assert brought["state_root"] == made["state_root"]
+    assert len(brought["new"]) == 3
+    counter = elsewhere.json("contracts")["contracts"][0]["contract"]
+    assert elsewhere("query", counter, "read_value").stdout.split()[0] == "255"
+    again = elsewhere("import", bundle, "--branch", "main")
+    assert "0 new commits" in again.stdout
+    elsewhere("export", "main", "-o", "again.bundle")
+    assert (elsewhere.directory / "again.bundle").read_bytes() == Path(bundle).read_bytes()
+
+
+def test_only_news_can_be_exported(counting: Command, elsewhere: Command) -> None:
+    counting("export", "main~1", "-o", "old.bundle")
+    counting("export", "main", "--since", "main~1", "-o", "news.bundle")
+    news = str(counting.directory / "news.bundle")
+    refused = elsewhere("import", news, code=3)
+    assert "the bundle builds on this commit" in refused.stderr
+    elsewhere("import", str(counting.directory / "old.bundle"))
+    elsewhere("import", news, "--branch", "main")
+    assert commit_of(elsewhere, "main") == commit_of(counting, "main")
+
+
+def test_a_contract_alone_makes_a_commit_of_its_own(counting: Command, elsewhere: Command) -> None:
+    counting("export", "main", "--contract", "counter", "-o", "counter.bundle")
+    brought = elsewhere.json("import", str(counting.directory / "counter.bundle"))
+    assert brought["content"] == "contracts"
+    assert brought["source"] == commit_of(counting, "main") != brought["commit"]
+
+
+def test_a_damaged_bundle_is_refused(counting: Command, elsewhere: Command) -> None:
+    counting("export", "main", "--no-history", "-o", "main.bundle")
+    path = counting.directory / "main.bundle"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "offset" in elsewhere("import", str(path), code=7).stderr
+    assert elsewhere.json("log", "--all")["commits"] == []
+    elsewhere("import", "missing", code=3)
+
+
+def test_a_memory_image_goes_out_and_in(counting: Command) -> None:
+    counting("export", "main~1", "--raw", "counter", "-o", "memory.bin")
+    counting("import-raw", "memory.bin", "counter", "-m", "as before")
+    assert counting("query", "counter", "read_value").stdout.split()[0] == "254"
+    counting("import-raw", "memory.bin", "ab" * 32, code=3)
+    counting("import-raw", "memory.bin", "ab" * 32, "--wasm", contract_file("counter"), "--owner", "01" * 32)
+
+
+def test_an_honest_history_is_confirmed(counting: Command, piecrust: Command, tmp_path: Path) -> None:
+    assert counting("replay").lines[-1] == "3 of 3 commits confirmed"
+    told = counting.json("replay", "main~1..main", "--jobs", "1")
+    assert (told["commits"], told["confirmed"]) == (1, 1)
+    assert told["verdicts"][0]["holds"] == "yes"
+    counting("export", "main", "-o", "main.bundle")
+    assert counting("replay", "--bundle", "main.bundle").lines[-1] == "3 of 3 commits confirmed"
+    counting("export", "main", "--no-history", "-o", "state.bundle")
+    alone = counting("replay", "--bundle", "state.bundle")
+    assert alone.lines[-1] == "0 of 1 commit confirmed"
+    assert alone.stderr.startswith("Warning: ")
+    counting("replay", "main", "--bundle", "main.bundle", code=2)
+
+
+def test_a_forged_commit_is_told_with_its_step(counting: Command) -> None:
+    with Store.open(counting.directory) as store:
+        tip = store.ref_commit("HEAD")
+        value: Commit = store.load(Kind.COMMIT, tip)
+        told = transcript.load(store, value.transcript)
+        step = told.steps[0]
+        outcome = replace(step.outcome, gas_spent=step.outcome.gas_spent - 1)
+        transaction = store.transaction()
+        forged = replace(told, steps=(replace(step, outcome=outcome),))
+        lie = replace(value, transcript=transcript.store(transaction, forged))
+        transaction.put(Kind.COMMIT, commit_id(lie), lie)
+        transaction.set_ref("heads/forged", commit_id(lie))
+        transaction.publish(Operation("forge"))
+    lines = counting("replay", "main~1..forged", code=1).lines
+    assert lines[0] == f"{commit_id(lie).short()} differs: calls"
+    assert lines[1] == "  gas at step 0, counter.increment"
+    assert lines[2:4] == [f"  recorded: {outcome.gas_spent}", f"  executed: {outcome.gas_spent + 1}"]
+    assert lines[-1] == "0 of 1 commit confirmed"
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    """The address of a Dask cluster of two processes."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("the package distributed is not installed")
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dask_cluster_confirms_a_history(counting: Command, scheduler: str) -> None:
+    assert counting("replay", "--dask", scheduler).lines[-1] == "3 of 3 commits confirmed"
+
+
+def test_no_dask_cluster_is_an_error(counting: Command) -> None:
+    if importlib.util.find_spec("distributed") is None:
+        assert "pip install" in counting("replay", "--dask", "tcp://127.0.0.1:1", code=2).stderr
