@@ -154,3 +154,16 @@ def add_ranges(pages: dict[int, int], ranges: Iterable[tuple[int, int]]) -> None
             pages[index] = pages.get(index, 0) | (1 << high) - (1 << low)
         if inner:
             pages.update(dict.fromkeys(inner, WHOLE))
+
+
+def runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive numbers, as (first, end), in sorted ones."""
+    first = end = -1
+    for index in indices:
+        if index != end:
+            if end > first:
+                yield first, end
+            first = index
+        end = index + 1
+    if end > first:
+        yield first, end

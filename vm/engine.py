@@ -16,10 +16,12 @@ import os
 import threading
 import weakref
 from ctypes import c_void_p
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from piecrust.vm.errors import InvalidModule, UnsupportedWasmtime
 from piecrust.vm.host import active
+from piecrust.vm.shield import shielded
 
 MAJORS_TESTED = (50,)
 
@@ -103,9 +105,9 @@ class _Creator:
     def __init__(self) -> None:
         self.memories: weakref.WeakValueDictionary[int, HostMemory] = weakref.WeakValueDictionary()
         self._none = ctypes.CFUNCTYPE(None, c_void_p)()
-        self._get = bindings.wasmtime_memory_get_callback_t(self._size)
-        self._grow = bindings.wasmtime_memory_grow_callback_t(self._grown)
-        self._new = bindings.wasmtime_new_memory_callback_t(self._made)
+        self._get = bindings.wasmtime_memory_get_callback_t(MethodType(shielded(_Creator._size), self))
+        self._grow = bindings.wasmtime_memory_grow_callback_t(MethodType(shielded(_Creator._grown), self))
+        self._new = bindings.wasmtime_new_memory_callback_t(MethodType(shielded(_Creator._made), self))
         self._creator = bindings.wasmtime_memory_creator_t(None, self._new, self._none)
 
     def install(self, config: wasmtime.Config) -> None:
@@ -127,9 +129,16 @@ class _Creator:
         return 0
 
     def _size(self, env: int, size: Any, most: Any) -> int:
+        try:
+            self._tell(env, size, most)
+        except BaseException as error:  # an interrupt; the engine needs the answer, whatever happens to the call
+            active.pending = error
+            self._tell(env, size, most)
+        return env
+
+    def _tell(self, env: int, size: Any, most: Any) -> None:
         memory = self.memories[env]
         size[0], most[0] = memory.length, memory.limit
-        return env
 
     def _grown(self, env: int, length: int) -> int:
         try:

@@ -36,8 +36,8 @@ class DirtyMap:
     def close(self) -> None:
         """Unmaps the map."""
         if self.address:
-            release(self.address, self.length + GUARD_BYTES)
-            self.address = 0
+            address, self.address = self.address, 0  # first, so that an interrupt never makes it be unmapped twice
+            release(address, self.length + GUARD_BYTES)
 
 
 class MarkedRegion:
@@ -130,6 +130,10 @@ class MarkedRegion:
             self._take(*self._beyond.pop(), found)
         return found
 
+    def look(self) -> list[tuple[int, int]]:
+        """See `Region`."""
+        return self.scan()
+
     def extend(self, length: int) -> None:
         """See `Region`. What was once looked at stays so when growth is undone."""
         if length > self.size:
@@ -151,9 +155,9 @@ class MarkedRegion:
             self.shut(RuntimeError("the memory is closed"))
             self._view.release()
             self._map_view.release()
-            release(self.address, self._mapped)
+            address, self.address = self.address, 0
             self.map.close()
-            self.address = 0
+            release(address, self._mapped)
 
     def resident_granules(self, written: int) -> int:
         """See `Region`. Scans do not depend on it."""

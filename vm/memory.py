@@ -7,7 +7,7 @@ lie. (A page may be missing until it is touched, see `watched`.)
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, Protocol
 
 from piecrust.vm import tracking
@@ -21,6 +21,7 @@ from piecrust.vm.contents import (
     NoPages,
     PageSource,
     add_ranges,
+    runs,
 )  # fmt: skip
 from piecrust.vm.errors import EngineFailure
 from piecrust.vm.undo import UndoLog
@@ -213,7 +214,7 @@ class Memory:
 
     def settle(self) -> None:
         """Remembers what was written since the last time, for good: what was before is not needed any more."""
-        ranges = self._take()
+        ranges = self._take(self._region.scan)
         left = BULK_GRANULES
         for first, end in ranges:
             left -= end - first
@@ -227,7 +228,7 @@ class Memory:
 
     def remember(self) -> Sequence[tuple[Memory, int, bytes | None]]:
         """Remembers what was written since the last time; returns what that replaces."""
-        ranges = self._take()
+        ranges = self._take(self._region.scan)
         if not ranges:
             return ()
         shadow = self._contents.shadow
@@ -238,8 +239,9 @@ class Memory:
         return replaced
 
     def take_written(self) -> set[int]:
-        """The granules written since the last checkpoint. They are about to be restored."""
-        return {granule for first, end in self._take() for granule in range(first, end)}
+        """The granules written since the last checkpoint. They must be restored."""
+        ranges = self._take(self._region.look)
+        return {granule for first, end in ranges for granule in range(first, end)}
 
     def forget(self, granule: int, content: bytes | None) -> None:
         """Puts back what the shadow held."""
@@ -274,11 +276,11 @@ class Memory:
             self._is_wide = False
             _wide_left.release()
 
-    def _take(self) -> list[tuple[int, int]]:
+    def _take(self, find: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
         """The ranges of granules written since the last checkpoint."""
         if not self._region.address:
             self._check()  # closed
-        ranges = self._region.scan()
+        ranges = find()
         if self._unsettled:
             ranges = self._unsettled + ranges
             self._unsettled = []
@@ -305,8 +307,9 @@ class Memory:
         if is_new and region.move_to(archive):
             fresh = archive.pages
         else:
-            fresh = {index for index in written if index < archive.size // PAGE_BYTES}
-            for first, end in _runs(fresh):
+            copied = {index for index in written if index < archive.size // PAGE_BYTES}
+            fresh = copied
+            for first, end in runs(sorted(copied)):
                 region.copy_to(archive, first, end)
         for index, mask in written.items():
             if index not in fresh:
@@ -322,16 +325,3 @@ class Memory:
             self._archive(())
         else:
             self._region.drop()
-
-
-def _runs(indices: set[int]) -> Iterator[tuple[int, int]]:
-    """The runs of consecutive indices, as (first, end)."""
-    first = end = -1
-    for index in sorted(indices):
-        if index != end:
-            if end > first:
-                yield first, end
-            first = index
-        end = index + 1
-    if end > first:
-        yield first, end

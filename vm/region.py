@@ -34,13 +34,16 @@ class Region(Protocol):
         """The 65,536 bytes of a page, zeros where there is none."""
 
     def restore(self, granules: list[int]) -> None:
-        """Sets granules (sorted) back to the contents. They do not count as written any more."""
+        """Sets granules (sorted) back to the contents: all that were written. None counts as written any more."""
 
     def rebased(self) -> None:
         """Takes note that the contents have a new base, which holds all that is here."""
 
     def scan(self) -> list[tuple[int, int]]:
         """The granules written since the last scan, in no order, but for some that the shadow has just as they are."""
+
+    def look(self) -> list[tuple[int, int]]:
+        """What a scan would report, for those who restore all of it."""
 
     def extend(self, length: int) -> None:
         """Makes ready for a memory of that length, if it is longer than before."""

@@ -21,6 +21,7 @@ from piecrust.vm.host import GAS_VISIBLE_MAX, HostFunction, active
 from piecrust.vm.interface import HOST_FUNCTIONS
 from piecrust.vm.mapping import SPACE, WORDS
 from piecrust.vm.rewrite.module import ValueType
+from piecrust.vm.shield import shielded
 from piecrust.vm.traps import failure_of
 from wasmtime import _ffi as ffi
 
@@ -211,9 +212,9 @@ class NativeInstance:
 
     def close(self) -> None:
         """Deletes the store. The host's memories stay."""
-        if self._store:
-            _store_delete(self._store)
-            self._store = 0
+        store, self._store = self._store, 0  # first, so that an interrupt never makes it be deleted twice
+        if store:
+            _store_delete(store)
 
     def __del__(self) -> None:
         if getattr(self, "_store", None):
@@ -233,16 +234,13 @@ class NativeInstance:
         """What ended a call: the exception of a host function if there is one. Frees what the engine gave."""
         pending, active.pending = active.pending, None
         trap, self._trap.value = self._trap.value, 0
-        failure: BaseException
+        if pending is None:
+            return ContractTrap(_take_error(error)) if error else _take_trap(trap)
         if error:
-            failure = ContractTrap(_take_error(error))
-        elif trap:
-            code = c_ubyte()
-            has_code = _trap_code(trap, ctypes.addressof(code))
-            text = "" if has_code or pending is not None else _take_text(_trap_message, trap)
-            failure = failure_of(code.value if has_code else None, text)
+            _error_delete(error)
+        if trap:
             _trap_delete(trap)
-        return failure if pending is None else pending
+        return pending
 
 
 def _callback(function: HostFunction, parameters: Iterable[ValueType]) -> Callable[[int, int, int, int], int]:
@@ -261,11 +259,20 @@ def _callback(function: HostFunction, parameters: Iterable[ValueType]) -> Callab
                 words[values >> 3] = result if result < 1 << 63 else result - (1 << 64)
         except BaseException as error:
             state.pending = error
-            trap: int = _trap_new(b"host", 4)
-            return trap
+            return _host_trap()
         return 0
 
-    return call
+    return shielded(call)
+
+
+def _host_trap() -> int:
+    """What a callback returns to end the call that it is part of."""
+    try:
+        trap: int = _trap_new(b"host", 4)
+    except BaseException as error:  # a second interrupt: it must not leave the callback either
+        active.pending = error
+        trap = _trap_new(b"host", 4)
+    return trap
 
 
 def engine_types(types: Iterable[ValueType]) -> list[wasmtime.ValType]:
@@ -275,6 +282,14 @@ def engine_types(types: Iterable[ValueType]) -> list[wasmtime.ValType]:
 
 def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, c_void_p).value or 0
+
+
+def _take_trap(trap: int) -> Exception:
+    code = c_ubyte()
+    has_code = _trap_code(trap, ctypes.addressof(code))
+    failure = failure_of(code.value if has_code else None, "" if has_code else _take_text(_trap_message, trap))
+    _trap_delete(trap)
+    return failure
 
 
 def _take_error(error: int) -> str:

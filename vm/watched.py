@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from piecrust.vm import pager
 from piecrust.vm.archive import Archive
-from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, GRANULES, PAGE_BYTES, Contents, runs
 from piecrust.vm.errors import AddressSpaceExhausted
 from piecrust.vm.mapping import GUARD_BYTES, discard, move, release, renew, reserve, window, writable
 from piecrust.vm.userfault import MISSING_AND_WRITE_PROTECT, WRITE_PROTECT
@@ -95,19 +95,23 @@ class WatchedRegion:
 
     def restore(self, granules: list[int]) -> None:
         """See `Region`."""
+        view, empty = self._view, []
         for granule, content in self._contents.granules(granules):
-            at = granule << GRANULE_BITS
-            if content is not None:
-                self._view[at : at + GRANULE_BYTES] = content
-            elif self._paged <= at < self._opened:
-                discard(self.address + at, GRANULE_BYTES)
+            if content is None:
+                empty.append(granule)
             else:
-                self._view[at : at + GRANULE_BYTES] = _ZEROS
+                at = granule << GRANULE_BITS
+                view[at : at + GRANULE_BYTES] = content
+        self._clear(empty)
         self._writes.restored(granules)
 
     def scan(self) -> list[tuple[int, int]]:
         """See `Region`."""
         return self._writes.scan()
+
+    def look(self) -> list[tuple[int, int]]:
+        """See `Region`."""
+        return self._writes.look()
 
     def rebased(self) -> None:
         """See `Region`."""
@@ -196,8 +200,8 @@ class WatchedRegion:
             self.shut(RuntimeError("the memory is closed"))
             pager.remove(self)
             self._view.release()
-            release(self.address, self.size + GUARD_BYTES)
-            self.address = 0
+            address, self.address = self.address, 0  # first, so that an interrupt never makes it be unmapped twice
+            release(address, self.size + GUARD_BYTES)
 
     def _touch(self, at: int, length: int) -> None:
         """Brings what is missing of a range, before the host uses it.
@@ -248,6 +252,15 @@ class WatchedRegion:
             if end > start:
                 self._descriptor.copy(at + start, page[start:end])
             start = end + GRANULE_BYTES
+
+    def _clear(self, granules: list[int]) -> None:
+        """Makes granules (sorted) zeros; many in a row are given back, where none of them is to be brought."""
+        for first, end in runs(granules):
+            start, size = first << GRANULE_BITS, end - first << GRANULE_BITS
+            if size >= PAGE_BYTES and self._paged <= start and start + size <= self._opened:
+                discard(self.address + start, size)
+            else:
+                self._view[start : start + size] = bytes(size)
 
     def _copy_out(self, archive: Archive, start: int, end: int) -> None:
         """Copies the pages of a part that cannot be moved."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, Contents
+from piecrust.vm.contents import GRANULE_BITS, GRANULE_BYTES, Contents, runs
 from piecrust.vm.mapping import Window
 from piecrust.vm.userfault import Descriptor, Scan, ranges, ranges_in
 
@@ -52,7 +52,9 @@ class Writes:
         self._protecting = Scan(descriptor, self._spans, protect=True)
         self._looking = Scan(descriptor, self._spans, protect=False)
         self._hot: set[int] = set()
-        self._expected = b""  # what a look reports if nothing but hot granules was written
+        self._expected = (
+            b""  # what a look reports if no granule was written that was not: hot ones that are unprotected
+        )
 
     def cover(self, at: int, size: int) -> None:
         """Looks at a part of the mapping, too, from here on. It may be large: what is between spans costs more."""
@@ -83,31 +85,44 @@ class Writes:
             if shadow:
                 self._heat(found)
             return found
-        data, changed = self._data, []
-        for granule in hot:
-            at = granule << GRANULE_BITS
-            if data[at : at + GRANULE_BYTES] != shadow.get(granule):
-                changed.append((granule, granule + 1))
+        changed = self._changed()
         seen = self._looking.run()
         if seen != self._expected:
             changed += self._others(seen)
         return changed
 
+    def look(self) -> Ranges:
+        """What a scan would report; but it will be reported again, unless it is restored."""
+        if not self._hot:
+            return self._ranges(self._looking.run())
+        changed = self._changed()
+        seen = self._looking.run()
+        if seen != self._expected:
+            changed += self._cold(seen)
+        return changed
+
     def restored(self, granules: list[int]) -> None:
-        """Takes note that granules were set back to the contents: they do not count as written any more."""
+        """Takes note that all that was written is set back to the contents: it does not count as written any more."""
         hot, shadow = self._hot, self._contents.shadow
         hot.difference_update([granule for granule in granules if granule in hot and granule not in shadow])
-        seen = self._looking.run() if hot else b""
-        if hot and ranges_in(seen) <= _RANGES_FEW:
-            self._protect(self._cold(seen))
-            self._expected = self._looking.run()
+        if hot:
+            self._protect(list(runs([granule for granule in granules if granule not in hot])))
         else:
-            self.forget()
+            self._protecting.run()
 
     def forget(self) -> None:
         """Takes note that nothing counts as written any more."""
         self._hot.clear()
         self._protecting.run()
+
+    def _changed(self) -> Ranges:
+        """Hot granules whose content is not what the shadow has."""
+        data, shadow, changed = self._data, self._contents.shadow, []
+        for granule in self._hot:
+            at = granule << GRANULE_BITS
+            if data[at : at + GRANULE_BYTES] != shadow.get(granule):
+                changed.append((granule, granule + 1))
+        return changed
 
     def _others(self, seen: bytes) -> Ranges:
         """What a look found besides hot granules; some of it becomes hot, the rest is protected."""
@@ -116,10 +131,12 @@ class Writes:
             hot.clear()
             return self._ranges(self._protecting.run())
         found = self._cold(seen)
+        if not found:
+            self._expected = seen
+            return found
         self._heat(found)
         if hot:
             self._protect(self._cold(seen))
-            self._expected = self._looking.run()
         return found
 
     def _heat(self, found: Ranges) -> None:
@@ -150,5 +167,9 @@ class Writes:
         return [(first - base >> GRANULE_BITS, end - base >> GRANULE_BITS) for first, end in ranges(seen)]
 
     def _protect(self, found: Ranges) -> None:
-        for first, end in found:
+        """Protects ranges that are not hot. Where they are several it is cheaper to protect hot ones with them."""
+        if len(found) == 1:
+            first, end = found[0]
             self._descriptor.protect(self._address + (first << GRANULE_BITS), end - first << GRANULE_BITS)
+        elif found:
+            self._protecting.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
 import pytest
@@ -304,15 +304,18 @@ class TestInterrupts:
     def interrupted(self, scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Scratch:
         scratch.log.settle([scratch.memory])
         scratch.store(0, 1)
-        scan = type(scratch.memory._region).scan
+        region = type(scratch.memory._region)
+        for name in ("scan", "look"):
+            monkeypatch.setattr(region, name, self.interrupt_after(getattr(region, name), monkeypatch))
+        return scratch
 
+    def interrupt_after(self, step: Callable[[object], object], monkeypatch: pytest.MonkeyPatch) -> object:
         def interrupt(region: object) -> object:
-            scan(region)
+            step(region)
             monkeypatch.undo()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(type(scratch.memory._region), "scan", interrupt)
-        return scratch
+        return interrupt
 
     @pytest.mark.parametrize("step", ["settle", "checkpoint", "rollback", "written"])
     def test_shut_the_memory(self, interrupted: Scratch, step: str) -> None:
