@@ -52,9 +52,7 @@ class Writes:
         self._protecting = Scan(descriptor, self._spans, protect=True)
         self._looking = Scan(descriptor, self._spans, protect=False)
         self._hot: set[int] = set()
-        self._expected = (
-            b""  # what a look reports if no granule was written that was not: hot ones that are unprotected
-        )
+        self._expected = b""  # the last look that found nothing but hot granules
 
     def cover(self, at: int, size: int) -> None:
         """Looks at a part of the mapping, too, from here on. It may be large: what is between spans costs more."""
