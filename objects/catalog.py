@@ -6,7 +6,7 @@ A table that turns out to be damaged is given up, and everything is scanned agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from piecrust.objects.frame import EntryFlags, TableRow
@@ -44,7 +44,7 @@ class OpenTable(NamedTuple):
     sources: tuple[Source | None, ...]
     name: str  # of its file in index/; empty for the table of a pack
 
-    def resolved(self, sources: dict[bytes, Source]) -> OpenTable:
+    def resolved(self, sources: Mapping[bytes, Source]) -> OpenTable:
         """With the sources that there are now, by their salts."""
         return self._replace(sources=tuple(sources.get(covered.salt) for covered in self.table.coverage))
 
@@ -55,6 +55,9 @@ class Catalog:
     def __init__(self, rebuild: Callable[[], None]) -> None:
         """With what is to be done when a table is damaged: take all tables away and scan."""
         self.tables: tuple[OpenTable, ...] = ()
+        # What is no longer the store's, but still mapped or open here.
+        self.retired: tuple[OpenTable, ...] = ()
+        self.retired_fresh: dict[tuple[Kind, bytes], Location] = {}
         self.fresh: tuple[dict[bytes, Location], ...] = _empty()
         self.fresh_operations: list[OperationFrame] = []
         self._rebuild = rebuild
@@ -78,6 +81,16 @@ class Catalog:
         self.fresh = fresh
         self.fresh_operations = [frame for frame in self.fresh_operations if keep(frame.source, frame.offset)]
 
+    def retire(self, sources: Mapping[bytes, Source], retired: Mapping[bytes, Source]) -> None:
+        """Keep what is known of other sources than `sources`, for loading alone; `retired` are packs among them."""
+        for kind in Kind:
+            gone_here = {a: at for a, at in self.fresh[kind].items() if at.source.salt not in sources}
+            self.retired_fresh.update(((kind, address), at) for address, at in gone_here.items())
+        for opened in self.tables:
+            gone = opened.resolved(retired)
+            if any(gone.sources) and all(opened.table is not other.table for other in self.retired):
+                self.retired += (gone,)
+
     def forget_operations(self, source: Source) -> None:
         """Take the operations of a source out of memory: it will be scanned again."""
         self.fresh_operations = [frame for frame in self.fresh_operations if frame.source.salt != source.salt]
@@ -88,10 +101,15 @@ class Catalog:
         if location is not None or not self.tables:
             return location
         try:
-            return self._locate(kind, address)
+            return self._locate(self.tables, kind, address)
         except TableDamaged:
             self._rebuild()
             return self.locate(kind, address)
+
+    def locate_retired(self, kind: Kind, address: bytes) -> Location | None:
+        """Where an object was that was collected since, as long as it can be read here."""
+        location = self.retired_fresh.get((kind, address)) if self.retired_fresh else None
+        return self._locate(self.retired, kind, address) if location is None and self.retired else location
 
     def with_prefix(self, kind: Kind, first: int, last: int) -> list[Location]:
         """The objects of a kind, apart from those in memory, whose addresses begin with 8 bytes in this range."""
@@ -153,8 +171,8 @@ class Catalog:
         frames = {frame.first: frame for frame in [*self._soundly(found), *self.fresh_operations]}
         yield from sorted(frames.values(), key=_first, reverse=True)
 
-    def _locate(self, kind: Kind, address: bytes) -> Location | None:
-        for table, sources, _ in self.tables:
+    def _locate(self, tables: Iterable[OpenTable], kind: Kind, address: bytes) -> Location | None:
+        for table, sources, _ in tables:
             for number in table.rows_of(address):
                 _, match = table.row(number)
                 source = sources[match.source]

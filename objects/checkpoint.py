@@ -3,24 +3,24 @@
 The meta of the frames that change it, in canonical CBOR:
 
 - checkpoint: `[[[ref, value], …], [[commit, kept], …], next operation, first operation, generation,
-  [[segment, end, chain, salt], …], [[pack, length, salt], …]]`
+  [[segment, end, chain, salt], …], [[pack, length, salt], …], [condemned commit, …]]`
 - transaction: `[operation record, …]` (`piecrust.objects.oplog`)
 - sources: `[[segment gone, …], [pack gone, …], [[pack added, length, salt], …], generation, first operation,
-  [commit whose exception is settled, …]]`
+  [commit whose exception is settled, …], [condemned commit, …]]`
 - objects: empty; history: `[first sequence, [operation record, …]]`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from piecrust.objects import encoding
 from piecrust.objects.errors import InvalidFormat
-from piecrust.objects.frame import CHAIN_BYTES, SALT_BYTES
+from piecrust.objects.frame import CHAIN_BYTES, SALT_BYTES, EntryFlags
 from piecrust.objects.ids import ID_BYTES, CommitId
-from piecrust.objects.oplog import OperationRecord, unpack_records
+from piecrust.objects.oplog import OperationRecord, commit_ids, unpack_records
 from piecrust.objects.refs import RefValue, decode_ref, encode_ref
 
 _SEGMENT_BYTES: Final = (CHAIN_BYTES, SALT_BYTES)
@@ -55,6 +55,7 @@ class Ledger:
     generation: int = 0  # counts the times that objects were collected
     segments: list[ClosedSegment] = field(default_factory=list)  # oldest first
     packs: list[PackName] = field(default_factory=list)  # oldest first
+    condemned: set[CommitId] = field(default_factory=set)  # dead ones, whose states are being collected or are gone
 
     def encode(self) -> bytes:
         """The meta of a checkpoint."""
@@ -67,6 +68,7 @@ class Ledger:
                 self.generation,
                 self.segments,
                 self.packs,
+                [bytes(commit) for commit in sorted(self.condemned)],
             )
         )
 
@@ -82,10 +84,12 @@ class Ledger:
                 int(generation),
                 tuple(segments),
                 tuple(packs),
+                tuple(condemned),
             ):
                 ledger = cls({}, {}, next_operation, first_operation, generation, _segments(segments), _packs(packs))
+                ledger.condemned = set(commit_ids(condemned))
             case _:
-                raise InvalidFormat("checkpoint", "not an array of its seven fields")
+                raise InvalidFormat("checkpoint", "not an array of its eight fields")
         for item in refs:
             match item:
                 case (str(name), (bytes() | str()) as value):
@@ -115,6 +119,7 @@ class Ledger:
             else:
                 self.refs[name] = change.after
         for commit in record.kept:
+            self.condemned.discard(commit)
             if commit in kept_here:
                 self.exceptions.pop(commit, None)
             else:
@@ -122,6 +127,14 @@ class Ledger:
         for commit in record.deleted:
             self.exceptions[commit] = False
         self.next_operation = record.sequence + 1
+
+    def kept(self, commit: CommitId, flags: int) -> bool:
+        """Whether a commit is kept, by its flags where it is stored and what was said since."""
+        return self.exceptions.get(commit, bool(flags & EntryFlags.KEPT))
+
+    def collected(self, commit: CommitId, flags: int) -> bool:
+        """Whether a commit's state may be gone: nothing can be built on it, unless it is made again as a whole."""
+        return commit in self.condemned or (bool(flags & EntryFlags.DELETED) and not self.exceptions.get(commit, False))
 
     def apply_sources(self, meta: bytes) -> None:
         """Do what a frame about sources says."""
@@ -133,16 +146,18 @@ class Ledger:
                 int(generation),
                 int(first_operation),
                 tuple(settled),
+                tuple(condemned),
             ):
                 pass
             case _:
-                raise InvalidFormat("sources", "not an array of its six fields")
+                raise InvalidFormat("sources", "not an array of its seven fields")
         gone = {*gone_segments, *gone_packs}
         self.segments = [segment for segment in self.segments if segment.number not in gone]
         self.packs = [pack for pack in self.packs if pack.name not in gone] + _packs(packs)
         self.generation, self.first_operation = generation, first_operation
-        for commit in settled:
+        for commit in commit_ids(settled):
             self.exceptions.pop(commit, None)
+        self.condemned = set(commit_ids(condemned))
 
 
 class SourcesChange(NamedTuple):
@@ -153,7 +168,8 @@ class SourcesChange(NamedTuple):
     packs: Sequence[PackName]
     generation: int
     first_operation: int
-    settled: Sequence[bytes]
+    settled: Iterable[CommitId]
+    condemned: Iterable[CommitId]
 
     def encode(self) -> bytes:
         """The meta of a frame about sources."""
@@ -165,6 +181,7 @@ class SourcesChange(NamedTuple):
                 self.generation,
                 self.first_operation,
                 [bytes(commit) for commit in self.settled],
+                [bytes(commit) for commit in self.condemned],
             )
         )
 

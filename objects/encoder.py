@@ -71,6 +71,10 @@ class Encoder:
                     return None
                 whole = self._reader.payload(kind, base, location)[:ID_BYTES]
             base, made = whole, fresh.get((kind, whole))
+            if made is None:
+                location = self._reader.catalog.locate(kind, base)
+                if location is None or location.encoding == Encoding.DELTA:
+                    return None  # it was collected, or written anew
         known = made
 
         def load() -> Any:

@@ -37,7 +37,7 @@ _THREADS_MAX: Final = 8
 _COMMITS_PER_STEP: Final = 64
 
 
-def _silent(_what: str, _done: int, _total: int) -> None:
+def silent(_what: str, _done: int, _total: int) -> None:
     """Show no progress."""
 
 
@@ -47,7 +47,7 @@ def fsck(
     full: bool = True,
     threads: int | None = None,
     disk: Disk | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Check the store in a directory, the one that holds `.piecrust`.
 
@@ -78,7 +78,7 @@ def fsck(
 
 
 def examine(
-    store: DamagedStore, *, full: bool = True, threads: int | None = None, progress: Progress = _silent
+    store: DamagedStore, *, full: bool = True, threads: int | None = None, progress: Progress = silent
 ) -> Report:
     """Check a store that is open for it; notes in `store` what isn't sound."""
     threads = threads or min(_THREADS_MAX, os.cpu_count() or 1)
@@ -91,6 +91,12 @@ def examine(
         check.commits()
     check.refs()
     return check.report()
+
+
+def roots_of(store: DamagedStore) -> set[CommitId]:
+    """The commits that must be whole: those that are kept, and those that a ref stands on."""
+    refs = store.log.ledger.refs.values()
+    return {*store.kept(), *(value for value in refs if isinstance(value, CommitId))}
 
 
 class _Check:
@@ -179,8 +185,7 @@ class _Check:
     def commits(self) -> None:
         """Every commit that is kept or that a ref stands on, and how they and their ancestors descend."""
         store, check = self._store, CommitCheck(self._store)
-        firm = {value for value in store.log.ledger.refs.values() if isinstance(value, CommitId)}
-        alive = {*store.kept(), *(commit for commit in firm if store.contains(Kind.COMMIT, commit))}
+        alive = roots_of(store)
         history, unreadable = check.lineage(alive)
         self._commits = {damage.commit: damage for damage in unreadable}
         for done, (commit, value) in enumerate(history):

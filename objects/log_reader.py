@@ -274,11 +274,10 @@ class LogReader:
         for closed in ledger.segments:
             if closed.salt not in sealed:
                 self._read_closed(closed)
-        if self._writable:
-            numbers = [self.active.header.number, *(closed.number for closed in ledger.segments)]
-            sources = self._sources.keep(numbers, [pack.name for pack in ledger.packs])
-        else:
-            sources = self._sources.everything()  # nobody else knows of this handle's sessions: all stays mapped
+        numbers = [self.active.header.number, *(closed.number for closed in ledger.segments)]
+        sources = self._sources.keep(numbers, [pack.name for pack in ledger.packs])
+        if not self._writable:
+            self.catalog.retire(sources, self._sources.retired)
         self._known = {salt: end for salt, end in self._known.items() if salt in sources}
         resolved = [opened.resolved(sources) for opened in tables]
         self.catalog.replace(

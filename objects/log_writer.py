@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from piecrust.objects.catalog import covered
 from piecrust.objects.checkpoint import ClosedSegment, Ledger, SourcesChange
 from piecrust.objects.disk import Disk, Mode, store_error, write_all
 from piecrust.objects.durable import Durable, Position
@@ -29,7 +30,7 @@ class LogWriter(LogReader):
     def __init__(self, disk: Disk, layout: Layout, durable: Durable, *, segment_bytes_max: int, sync: bool) -> None:
         super().__init__(disk, layout, durable, writable=True)
         self.sync_failed = False
-        self._segment_bytes_max, self._sync = segment_bytes_max, sync
+        self.segment_bytes_max, self._sync = segment_bytes_max, sync
         self._settled: bytes | None = None  # salt of the segment whose tail was looked at
         self._allocated = 0
         self._first_end = 0  # where the active segment's checkpoint ends: a segment holds at least one frame more
@@ -38,6 +39,13 @@ class LogWriter(LogReader):
     def in_use(self) -> bool:
         """Whether the active segment holds more than its checkpoint."""
         return self.position.end > self._first_end
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether the active segment holds objects."""
+        active = self.active
+        fresh = any(at.source is active for kind in self.catalog.fresh for at in kind.values())
+        return fresh or covered(self.catalog.tables).get(active.salt, 0) > self._first_end
 
     def prepare(self) -> bool:
         """Take in what others published and make the log ready to be appended to; whether anything changed.
@@ -65,7 +73,7 @@ class LogWriter(LogReader):
             StoreFull, StoreIOError: nothing was published. If it was the sync that failed, `sync_failed` is set.
         """
         length = padded(HEADER_BYTES + len(body))
-        if self.position.end + length > self._segment_bytes_max and self.position.end > self._first_end:
+        if self.position.end + length > self.segment_bytes_max and self.position.end > self._first_end:
             self.rotate()
         elif self.active.read(self.position.end, HEADER_BYTES).strip(b"\0"):
             self.rotate()  # another process was stopped, or ran out of room, in the middle of a write
@@ -158,7 +166,7 @@ class LogWriter(LogReader):
         size = file.size()
         if size < end:
             target = -(-end // ALLOCATION_BYTES) * ALLOCATION_BYTES
-            file.allocate(size, max(end, min(target, self._segment_bytes_max)) - size)
+            file.allocate(size, max(end, min(target, self.segment_bytes_max)) - size)
             size = file.size()
         self._allocated = size
 

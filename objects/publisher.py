@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from piecrust.objects import encoding
-from piecrust.objects.access import Staged
 from piecrust.objects.catalog import OperationFrame
 from piecrust.objects.encoder import Encoder, StagedObject
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
@@ -50,7 +49,7 @@ class Publisher:
     def publish(
         self,
         objects: list[StagedObject],
-        assumed: dict[tuple[Kind, bytes], Staged],
+        assumed: list[StagedObject],
         generation: int,
         changes: Sequence[Change],
         graph: CommitGraph,
@@ -63,8 +62,10 @@ class Publisher:
                 if self.log.prepare():
                     entries = [e for e in entries if self.reader.catalog.locate(e.kind, e.address) is None]
                 if self.log.ledger.generation != generation:
-                    entries += self._restored(assumed, kept)
-                self._append(entries, self._records(changes, graph, {bytes(address) for _, address, _ in objects}))
+                    # What was left out because it was there, and what deltas were made against, may be gone.
+                    self._check_bases([*objects, *assumed])
+                    entries = self.encoder.encode(self._missing([*objects, *assumed]), kept)
+                self._append(entries, self._records(changes, graph, [*objects, *assumed]))
             except PiecrustError:
                 raise
             except BaseException:
@@ -95,15 +96,36 @@ class Publisher:
         for record in records:
             log.ledger.apply(record, kept_here)
 
-    def _restored(self, assumed: dict[tuple[Kind, bytes], Staged], kept: set[bytes]) -> list[Entry]:
-        """What the store had when it was put, and has no more."""
+    def _missing(self, objects: list[StagedObject]) -> list[StagedObject]:
+        """Those that the store doesn't have."""
         locate = self.reader.catalog.locate
-        gone = [(kind, address, staged) for (kind, address), staged in assumed.items() if locate(kind, address) is None]
-        return self.encoder.encode(gone, kept)
+        return [staged for staged in objects if locate(staged[0], staged[1]) is None]
 
-    def _records(self, changes: Sequence[Change], graph: CommitGraph, staged: set[bytes]) -> list[OperationRecord]:
+    def _check_bases(self, objects: list[StagedObject]) -> None:
+        """Raise `Conflict` if a commit descends from one whose state was collected meanwhile."""
+        made = {address for kind, address, _ in objects if kind is Kind.COMMIT}
+        for commit in [staged.value for kind, _, staged in objects if kind is Kind.COMMIT]:
+            for parent in commit.parents:
+                if parent not in made and self._is_collected(parent):
+                    raise Conflict(parent.hex(), parent, None)
+
+    def _check_there(self, ref: str, commit: CommitId) -> None:
+        """Raise unless a ref may be set to a commit."""
+        if self.reader.catalog.locate(Kind.COMMIT, commit) is None:
+            raise UnknownRevision(commit.hex())
+        if self._is_collected(commit):
+            raise Conflict(ref, commit, None)
+
+    def _is_collected(self, commit: CommitId) -> bool:
+        location = self.reader.catalog.locate(Kind.COMMIT, commit)
+        return location is None or self.log.ledger.collected(commit, location.flags)
+
+    def _records(
+        self, changes: Sequence[Change], graph: CommitGraph, objects: list[StagedObject]
+    ) -> list[OperationRecord]:
         """What the changes come to on the newest ledger; `Conflict` if they no longer fit it."""
         ledger = self.log.ledger
+        staged = {bytes(address) for kind, address, _ in objects if kind is Kind.COMMIT}
         refs: dict[str, RefValue | None] = {}
         records: list[OperationRecord] = []
         for change in changes:
@@ -112,6 +134,8 @@ class Publisher:
                 actual = refs[name] if name in refs else ledger.refs.get(name)
                 if not isinstance(expected, Anything) and actual != expected:
                     raise Conflict(name, expected, actual)
+                if isinstance(value, CommitId) and value not in staged:
+                    self._check_there(name, value)
                 if actual != value:
                     moved[name] = RefChange(actual, value)
                 refs[name] = value

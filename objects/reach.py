@@ -7,6 +7,7 @@ many commits costs what differs between them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from piecrust.objects import transcript, tree
 from piecrust.objects.access import ObjectReader
@@ -16,7 +17,15 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.record import ContractRecord
 from piecrust.objects.tree import CONTRACTS
 
-Seen = set[tuple[Kind, bytes]]
+
+class Seen(Protocol):
+    """A set of objects; any set will do."""
+
+    def __contains__(self, item: object, /) -> bool:
+        """Whether it was seen."""
+
+    def add(self, item: tuple[Kind, bytes], /) -> None:
+        """It was seen."""
 
 
 def reachable(reader: ObjectReader, commit: CommitId, seen: Seen) -> Iterator[tuple[Kind, bytes]]:

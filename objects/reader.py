@@ -55,7 +55,7 @@ class Reader:
         Raises:
             ObjectNotFound, CorruptObject: as `load`.
         """
-        location = self.catalog.locate(kind, address)
+        location = self.catalog.locate(kind, address) or self.catalog.locate_retired(kind, address)
         if location is None:
             if kind is Kind.PAGE and address == ZERO_PAGE_HASH:
                 return ZERO_PAGE

@@ -59,7 +59,9 @@ def _seal(log: LogWriter, lock: StoreLock, graph: CommitGraph, closed: ClosedSeg
         if closed not in log.ledger.segments:
             return
         ledger = log.ledger
-        change = SourcesChange([closed.number], [], [pack], ledger.generation, ledger.first_operation, [])
+        change = SourcesChange(
+            [closed.number], [], [pack], ledger.generation, ledger.first_operation, [], ledger.condemned
+        )
         log.publish_sources(change)
     log.disk.unlink(log.layout.segment(closed.number))
 

@@ -19,6 +19,7 @@ class SourceSet:
         self._disk, self._layout, self._mode = disk, layout, mode
         self._segments: dict[int, SegmentSource] = {}
         self._packs: dict[bytes, PackSource] = {}
+        self.retired: dict[bytes, PackSource] = {}  # by salt: packs that are gone, for handles that only read
 
     def segment(self, number: int) -> SegmentSource:
         """A segment by its number.
@@ -54,9 +55,12 @@ class SourceSet:
     def keep(self, segments: Iterable[int], packs: Iterable[bytes]) -> dict[bytes, Source]:
         """Keep these and no others, by salt; a pack comes before the segment that it was made of.
 
-        The others are given back when nobody reads from them any more.
+        The others are given back when nobody reads from them any more. For a handle that only reads that is never:
+        nobody else knows of its sessions.
         """
         numbers, names = set(segments), set(packs)
+        if self._mode is Mode.READ:
+            self.retired |= {source.salt: source for name, source in self._packs.items() if name not in names}
         self._segments = {number: source for number, source in self._segments.items() if number in numbers}
         self._packs = {name: source for name, source in self._packs.items() if name in names}
         return self.everything()
@@ -68,6 +72,6 @@ class SourceSet:
 
     def close(self) -> None:
         """Close every file."""
-        for source in [*self._segments.values(), *self._packs.values()]:
+        for source in [*self._segments.values(), *self._packs.values(), *self.retired.values()]:
             source.close()
-        self._segments, self._packs = {}, {}
+        self._segments, self._packs, self.retired = {}, {}, {}

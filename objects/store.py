@@ -9,50 +9,46 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from piecrust.objects.access import ObjectReader, Overlay, Staged
-from piecrust.objects.batch import Batch, BatchView
+from piecrust.objects.access import Overlay, Staged
+from piecrust.objects.batch import Batch
+from piecrust.objects.collector import Collector, find_garbage
 from piecrust.objects.creation import create_store
 from piecrust.objects.disk import Disk, RealDisk, store_error
-from piecrust.objects.errors import CorruptStore, StoreClosed, StoreError, StoreReadOnly, UnknownRef
+from piecrust.objects.errors import StoreError, StoreReadOnly
 from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout
-from piecrust.objects.frame import EntryFlags
-from piecrust.objects.graph import CommitGraph, CommitNode
-from piecrust.objects.ids import Address, CommitId
+from piecrust.objects.garbage import GarbageReport
+from piecrust.objects.housekeeping import restore_quarantine
+from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.lock import LOCK_SECONDS
+from piecrust.objects.marking import Progress, no_progress
 from piecrust.objects.opening import Parts, WritingParts, check_exists, open_for_reading, open_for_writing
-from piecrust.objects.oplog import Operation, OperationRecord
+from piecrust.objects.oplog import Operation
 from piecrust.objects.publisher import Change
-from piecrust.objects.refs import RefValue, Symbolic
-from piecrust.objects.replay import read_operations
 from piecrust.objects.sealing import seal
+from piecrust.objects.store_view import StoreView
 from piecrust.objects.transaction import Transaction
 
 CACHE_BYTES: Final = 64 << 20
+RETENTION_SECONDS: Final = 14 * 86400.0
 
-_COMMIT_REF_HOPS: Final = 8
 
-
-class Store:
+class Store(StoreView):
     """A handle on a store. Make one with `Store.open` or `Store.create`."""
 
     def __init__(self, root_dir: Path, parts: Parts) -> None:
         """For `open` alone."""
+        super().__init__(parts.log, parts.reader)
         self.root_dir = root_dir
-        self._log, self._reader = parts.log, parts.reader
         self._writing = parts if isinstance(parts, WritingParts) else None
-        self._graph = CommitGraph(parts.reader.catalog, self.load)
-        self._batches: dict[int, Batch] = {}  # by thread
-        self._dead: str | None = None
         self._pid = os.getpid()
         _open_stores.add(self)
 
@@ -126,16 +122,6 @@ class Store:
         """Whether this handle can't publish."""
         return self._writing is None
 
-    @property
-    def damage(self) -> tuple[CorruptStore, ...]:
-        """What was found to be damaged; if there is any, reading goes on and publishing is refused."""
-        return tuple(self._log.damage)
-
-    @property
-    def generation(self) -> int:
-        """How many times garbage was collected, as far as this handle knows."""
-        return self._log.ledger.generation
-
     def close(self) -> None:
         """End the handle. Twice is fine."""
         self._end("closed")
@@ -147,106 +133,6 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def load(self, kind: Kind, address: bytes, /) -> Any:
-        """The decoded object, verified against its address.
-
-        Raises:
-            ObjectNotFound: the store doesn't have it.
-            CorruptObject: what the store has under this address is something else.
-        """
-        batch = self._own_batch()
-        return self._reader.load(kind, address) if batch is None else batch.load(kind, address)
-
-    def contains(self, kind: Kind, address: bytes, /) -> bool:
-        """Whether the store has the object; it may still turn out corrupt."""
-        batch = self._own_batch()
-        return self._reader.contains(kind, address) if batch is None else batch.contains(kind, address)
-
-    def stored_bytes(self, kind: Kind, address: bytes) -> int:
-        """How many bytes an object takes as it is encoded, without its share of a frame's head; 0 if it isn't there."""
-        location = self._reader.catalog.locate(kind, address)
-        return 0 if location is None else location.length
-
-    def reader(self) -> ObjectReader:
-        """What this thread sees, for any thread to read: the store, and the batch that this thread is in."""
-        batch = self._own_batch()
-        return self if batch is None else BatchView(self, batch)
-
-    def find(self, kind: Kind, prefix: str) -> list[Address]:
-        """The addresses of a kind that begin with these hexadecimal digits, in order."""
-        batch = self._own_batch()
-        found = set(self._reader.find(kind, prefix))
-        if batch is not None:
-            found |= {address for k, address, _ in batch.staged() if k is kind and address.hex().startswith(prefix)}
-        return [Address(address) for address in sorted(found)]
-
-    def refs(self) -> Mapping[str, RefValue]:
-        """Every ref, as this handle knows them now; a copy."""
-        batch = self._own_batch()
-        return dict(self._log.ledger.refs if batch is None else batch.refs)
-
-    def ref(self, name: str) -> RefValue:
-        """Where a ref is; `UnknownRef` if there is none of this name."""
-        batch = self._own_batch()
-        value = (self._log.ledger.refs if batch is None else batch.refs).get(name)
-        if value is None:
-            raise UnknownRef(name)
-        return value
-
-    def ref_commit(self, name: str) -> CommitId:
-        """The commit that a ref stands for, symbolic ones followed; `UnknownRef` if it leads nowhere."""
-        for _ in range(_COMMIT_REF_HOPS):
-            value = self.ref(name)
-            if not isinstance(value, Symbolic):
-                return value
-            name = value.name
-        raise UnknownRef(name)
-
-    def commits(self) -> list[CommitId]:
-        """The commits that are kept: made or imported with `keep`, and not deleted since. In no order."""
-        batch = self._own_batch()
-        exceptions: dict[CommitId, bool] = dict(self._log.ledger.exceptions)
-        if batch is not None:
-            exceptions |= batch.kept
-        flagged = [CommitId(a) for a, flags in self._reader.catalog.commits().items() if flags & EntryFlags.KEPT]
-        kept = [commit for commit in flagged if exceptions.pop(commit, True)]
-        return kept + [commit for commit, keep in exceptions.items() if keep]
-
-    def is_deleted(self, commit: CommitId) -> bool:
-        """Whether the commit was deleted, and not made again since; others may still descend from it."""
-        batch = self._own_batch()
-        kept = None if batch is None else batch.kept.get(commit)
-        return (self._log.ledger.exceptions.get(commit) if kept is None else kept) is False
-
-    def graph(self, commit: CommitId) -> CommitNode:
-        """How a commit descends from others; `ObjectNotFound` if there is no such commit."""
-        self._check()
-        return self._graph.node(commit)
-
-    def is_ancestor(self, ancestor: CommitId, commit: CommitId) -> bool:
-        """Whether `commit` descends from `ancestor`, or is it."""
-        self._check()
-        return self._graph.is_ancestor(ancestor, commit)
-
-    def commits_with_root(self, root: bytes) -> list[CommitId]:
-        """The commits whose state has this root."""
-        self._check()
-        return self._graph.with_root(root)
-
-    def refresh(self) -> bool:
-        """Take in what other processes published; whether there was anything. Costs half a microsecond if not."""
-        self._check()
-        log = self._log
-        if not log.durable.moved() and not log.forgotten:
-            return False
-        with log.mutex:
-            before = log.ledger.next_operation, log.ledger.generation
-            try:
-                log.follow()
-            except OSError as error:
-                raise store_error(log.layout.root, "read", error) from error
-            return (log.ledger.next_operation, log.ledger.generation) != before
 
     def transaction(self) -> Transaction:
         """A new transaction; nothing comes of it unless it is published."""
@@ -282,17 +168,6 @@ class Store:
         finally:
             del self._batches[batch.thread]
 
-    def operations(self) -> Iterator[OperationRecord]:
-        """The operation log, newest first, as far back as it is held.
-
-        Raises:
-            CorruptStore: a record is damaged.
-        """
-        self._check()
-        first = self._log.ledger.first_operation
-        for frame in self._reader.catalog.operations():
-            yield from (record for record in reversed(read_operations(frame)) if record.sequence >= first)
-
     def seal(self) -> None:
         """Make packs of all that is in the log; happens by itself when a segment is full.
 
@@ -311,6 +186,71 @@ class Store:
         except OSError as error:
             raise store_error(log.layout.root, "seal", error) from error
 
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        retention_seconds: float = RETENTION_SECONDS,
+        keep_quarantine: bool = False,
+        progress: Progress = no_progress,
+    ) -> GarbageReport:
+        """Give the room back that deleted commits and abandoned states take. Others read and commit meanwhile.
+
+        Args:
+            dry_run: only tell what would be done; a handle that reads may ask for it, too.
+            retention_seconds: how long what an operation left can be brought back; deleted commits don't wait.
+            keep_quarantine: leave the packs that are replaced in quarantine/, until the next run without this.
+            progress: is told what is being done, how much of it was done, and how much there is.
+
+        Raises:
+            CorruptObject, ObjectNotFound, CorruptStore: something that is needed is damaged: see `fsck`.
+            StoreLocked: another process does upkeep.
+            StoreFull, StoreIOError: what was done so far stays done; the next run goes on with it.
+        """
+        self._check()
+        log, oldest = self._log, time.time_ns() - int(retention_seconds * 1e9)
+        try:
+            if dry_run:
+                self.refresh()
+                return find_garbage(log, self._reader, self._graph, progress, oldest_time=oldest)
+            parts = self._to_write()
+            with parts.upkeep.alone:
+                return Collector(
+                    parts.log,
+                    self._reader,
+                    parts.lock,
+                    self._graph,
+                    progress,
+                    oldest_time=oldest,
+                    keep_quarantine=keep_quarantine,
+                ).run()
+        except OSError as error:
+            raise store_error(log.layout.root, "gc", error) from error
+
+    def restore_collected(self) -> int:
+        """Bring back what the last `gc` with `keep_quarantine` took away; how many packs there were.
+
+        Raises:
+            CorruptStore: a pack in quarantine is damaged; none was brought back.
+            StoreLocked: another process does upkeep.
+        """
+        parts = self._to_write()
+        try:
+            with parts.upkeep.alone:
+                return restore_quarantine(parts.log, parts.lock)
+        except OSError as error:
+            raise store_error(parts.log.layout.root, "restore", error) from error
+
+    @contextmanager
+    def keep_everything(self) -> Iterator[None]:
+        """Within the block nothing is collected: for publishing objects ahead of the commit that they belong to.
+
+        Raises:
+            StoreLocked: another process does upkeep for too long.
+        """
+        with self._to_write().upkeep.alone:
+            yield
+
     def lease(self, commit: CommitId) -> AbstractContextManager[None]:
         """`with store.lease(commit):` keeps what the commit needs from being collected. Free for a reading handle."""
         self._check()
@@ -324,7 +264,8 @@ class Store:
             self._end("fork")
             self._check()
         try:
-            parts.publisher.publish(list(objects.staged()), assumed, generation, changes, self._graph)
+            there = [(kind, address, staged) for (kind, address), staged in assumed.items()]
+            parts.publisher.publish(list(objects.staged()), there, generation, changes, self._graph)
         except StoreError:
             if parts.log.sync_failed:
                 self._end("sync failed")
@@ -339,16 +280,6 @@ class Store:
         if self._writing is None:
             raise StoreReadOnly(self.root_dir)
         return self._writing
-
-    def _own_batch(self) -> Batch | None:
-        """The batch of this thread; `StoreClosed` if the handle is dead."""
-        if self._dead is not None:
-            raise StoreClosed(self._dead)
-        return self._batches.get(threading.get_ident()) if self._batches else None
-
-    def _check(self) -> None:
-        if self._dead is not None:
-            raise StoreClosed(self._dead)
 
     def _end(self, reason: str) -> None:
         if self._dead is not None:

@@ -12,7 +12,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Generator, Sequence
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from piecrust.objects.catalog import key_of
 from piecrust.objects.graph import CommitNode
@@ -43,6 +43,7 @@ _SOURCE: Final = slice(22, 24)  # where a record's place says the source
 _OPERATION_SOURCE: Final = slice(14, 16)
 _COMMIT_SOURCE: Final = slice(66, 68)
 
+T = TypeVar("T")
 Steps = Generator[None, None, list[bytes]]
 
 
@@ -83,6 +84,15 @@ class Records:
     def add_operation(self, sequence: int, place: int) -> None:
         """Note a frame with operations."""
         self.operations.append(sequence.to_bytes(KEY_BYTES, "big") + place.to_bytes(8, "little"))
+
+
+def exhaust(steps: Generator[None, None, T]) -> T:
+    """Do all steps at once; what they make."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return cast(T, stop.value)
 
 
 def build_table(coverage: Sequence[Coverage], records: Records, tables: Sequence[Table] = ()) -> Steps:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from piecrust.objects.compaction import FRESH_OBJECTS_MAX, compact
 from piecrust.objects.disk import Mode
@@ -20,6 +20,7 @@ from piecrust.objects.lock import StoreLock
 from piecrust.objects.log_writer import LogWriter
 from piecrust.objects.sealing import seal
 from piecrust.objects.table import TableDamaged
+from piecrust.objects.table_writer import exhaust
 
 _PAUSE_SECONDS: Final = 0.0002
 _REST_SECONDS: Final = 0.5  # after another process was found at work, or after a failure
@@ -39,7 +40,7 @@ class Upkeep:
         self._stop = threading.Event()
         self._rest_until = 0.0
         self._file = log.disk.open(log.layout.upkeep, Mode.ENSURE)
-        self._alone = StoreLock(self._file, log.layout.upkeep, lock.seconds)
+        self.alone = StoreLock(self._file, log.layout.upkeep, lock.seconds)
 
     def notice(self) -> None:
         """See whether there is something to do, and have it done."""
@@ -56,13 +57,8 @@ class Upkeep:
 
     def run(self, work: Callable[[], Generator[None, None, T]]) -> T:
         """Do some work at once, alone; `StoreLocked` if another process goes on with its own upkeep."""
-        with self._alone:
-            steps = work()
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    return cast(T, stop.value)
+        with self.alone:
+            return exhaust(work())
 
     def close(self) -> None:
         """Stop the thread; leave little to scan for whoever opens the store next."""

@@ -32,6 +32,7 @@ LEDGERS = st.builds(
     st.integers(0, 2**40),
     st.lists(st.builds(ClosedSegment, st.integers(1, 9), st.integers(0, 99), CHAINS, SALTS)),
     st.lists(st.builds(PackName, SALTS, st.integers(0, 99), SALTS)),
+    st.sets(COMMITS, max_size=3),
 )
 
 
@@ -65,11 +66,11 @@ def test_a_ledger_follows_operations() -> None:
 def test_a_ledger_follows_changes_of_sources() -> None:
     packs = [PackName(bytes([i]) * 32, i, bytes(32)) for i in range(3)]
     segments = [ClosedSegment(i, i, bytes(16), bytes(32)) for i in range(3)]
-    commit = CommitId(bytes(32))
+    commit, other = CommitId(bytes(32)), CommitId(b"o" * 32)
     ledger = Ledger(segments=segments, packs=packs[:2], exceptions={commit: False})
-    change = SourcesChange([0, 1], [packs[0].name], [packs[2]], 4, 2, [commit])
+    change = SourcesChange([0, 1], [packs[0].name], [packs[2]], 4, 2, [commit], [other])
     ledger.apply_sources(change.encode())
-    assert ledger == Ledger(segments=segments[2:], packs=packs[1:], generation=4, first_operation=2)
+    assert ledger == Ledger(segments=segments[2:], packs=packs[1:], generation=4, first_operation=2, condemned={other})
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,11 @@ def test_records_that_are_none_are_refused(value: bytes) -> None:
     [
         b"",
         encoding.encode([]),
-        encoding.encode([[["a", None]], [], 0, 0, 0, [], []]),
-        encoding.encode([[[b"a", bytes(32)]], [], 0, 0, 0, [], []]),
-        encoding.encode([[], [[bytes(32), 1]], 0, 0, 0, [], []]),
-        encoding.encode([[], [], 0, 0, 0, [[1, 2, b"short"]], []]),
-        encoding.encode([[], [], 0, 0, 0, [], [[b"short", 1]]]),
+        encoding.encode([[["a", None]], [], 0, 0, 0, [], [], []]),
+        encoding.encode([[[b"a", bytes(32)]], [], 0, 0, 0, [], [], []]),
+        encoding.encode([[], [[bytes(32), 1]], 0, 0, 0, [], [], []]),
+        encoding.encode([[], [], 0, 0, 0, [[1, 2, b"short"]], [], []]),
+        encoding.encode([[], [], 0, 0, 0, [], [[b"short", 1]], []]),
     ],
 )
 def test_ledgers_that_are_none_are_refused(value: bytes) -> None:

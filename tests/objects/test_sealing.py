@@ -293,7 +293,7 @@ def test_a_newer_pack_is_refused(run: Run) -> None:
 def test_only_one_process_does_upkeep(run: Run) -> None:
     with run.open() as one, run.open(lock_seconds=0.01) as two:
         run.commit(one, 1)
-        with one._to_write().upkeep._alone, pytest.raises(StoreLocked):
+        with one._to_write().upkeep.alone, pytest.raises(StoreLocked):
             two.seal()
         two.seal()
 

@@ -21,7 +21,7 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,6 +149,8 @@ class SimulatedDisk:
         self.faults: dict[int, Fault] = {}  # by the number of the call
         self.boot = boot
         self.bytes_read = 0
+        # What somebody else does before the n-th call, or as soon as he gets the lock.
+        self.interrupt_at: tuple[int, Callable[[], None]] | None = None
         self._lasting: dict[str, Fault] = {}
         self._next: dict[str, Fault] = {}
         self._numbers = itertools.count(1)
@@ -157,6 +159,9 @@ class SimulatedDisk:
         """Count a call, and fail if it is due to."""
         fault = self._next.pop(name, None) or self._lasting.get(name) or self.faults.get(len(self.calls))
         self.calls.append(name)
+        if self.interrupt_at is not None and len(self.calls) > self.interrupt_at[0] and not self.is_locked("LOCK"):
+            act, self.interrupt_at = self.interrupt_at[1], None
+            act()
         if fault is None:
             return None
         if fault.lasting:
@@ -164,6 +169,10 @@ class SimulatedDisk:
         if takes_part and fault.short:
             return fault
         raise OSError(fault.error, os.strerror(fault.error))
+
+    def is_locked(self, name: str) -> bool:
+        """Whether any handle has locked a file of this name."""
+        return any(c.locked_by is not None for p, c in self.names.items() if c is not None and p.name == name)
 
     def fail_next(self, name: str, fault: Fault) -> None:
         """Let the next call of this name fail."""
