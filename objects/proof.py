@@ -15,7 +15,7 @@ from functools import partial
 from piecrust.objects import contract_map
 from piecrust.objects.access import ObjectReader
 from piecrust.objects.commit import Commit, way_back
-from piecrust.objects.errors import NotProvable
+from piecrust.objects.errors import InvalidProof, NotProvable
 from piecrust.objects.ids import ZERO, CommitId, ContractId
 from piecrust.objects.kinds import CONTENT_HASH, Kind
 from piecrust.objects.page import PAGE_BYTES
@@ -27,10 +27,11 @@ from piecrust.objects.verifier.encoding import encode
 from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, LEVELS, chunk_values, parent_values
 from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
 from piecrust.objects.verifier.tree import CHUNKS_MAX, PAGES_MAX, RANGE_BYTES_MAX
-from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION
+from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION, verify
 from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, Wanted
 
 SLICED_CHUNKS_MAX = 16  # of a page: beyond that it is given whole
+SMALL_PROOF_BYTES = 1 << 17  # up to this, a proof reaches no limit that `_check_size` doesn't know
 
 
 def prove_state(reader: ObjectReader, commit: CommitId, wanted: Iterable[Wanted], *, deflate: bool = True) -> bytes:
@@ -49,7 +50,7 @@ def prove_state(reader: ObjectReader, commit: CommitId, wanted: Iterable[Wanted]
     state_tree = _state_tree(reader, value.state_root, parts)
     entries = [(part.record.fields(), part.memory(reader, deflate=deflate)) for part in parts]
     anchor = (*value.place(), value.content())
-    return encode(
+    return _encoded(
         (
             MAGIC,
             VERSION,
@@ -79,7 +80,7 @@ def prove_under_root(reader: ObjectReader, state: State, wanted: Iterable[Wanted
     parts.sort(key=lambda part: part.record.position)
     for part in parts:
         part.bind_kind(reader)
-    return encode(
+    return _encoded(
         (
             MAGIC,
             VERSION,
@@ -104,7 +105,7 @@ def prove_ancestry(reader: ObjectReader, ancestor: CommitId, descendant: CommitI
         raise NotProvable(f"{ancestor} is an ancestor of {descendant}", "it is not")
     commits: list[Commit] = [reader.load(Kind.COMMIT, commit) for commit in way]
     links = [(*commit.place(), CONTENT_HASH(encode(commit.content()))) for commit in commits]
-    return encode((MAGIC, VERSION, ANCESTRY, links))
+    return _encoded((MAGIC, VERSION, ANCESTRY, links))
 
 
 def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> bytes:
@@ -125,7 +126,18 @@ def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> byte
             )
         )
     anchors = [(*commit.place(), commit.content()) for commit in (before, after)]
-    return encode((MAGIC, VERSION, DIFFERENCE, *anchors, tree, entries))
+    return _encoded((MAGIC, VERSION, DIFFERENCE, *anchors, tree, entries))
+
+
+def _encoded(proof: tuple[object, ...]) -> bytes:
+    """The bytes of a proof, if they are within the limits of verifiers: items, nodes and bytes are known only now."""
+    made = encode(proof)
+    if len(made) > SMALL_PROOF_BYTES:
+        try:
+            verify(made)
+        except InvalidProof as error:
+            raise NotProvable("all of it", f"it is too much for one proof ({error.reason})") from None
+    return made
 
 
 @dataclass

@@ -215,7 +215,13 @@ def _chunks(offset: int, length: int) -> range:
 
 
 def _inflated(data: bytes) -> bytes:
-    """A page out of a raw deflate stream; never more than a byte over it."""
+    """A page out of a raw deflate stream; never more than a byte over it.
+
+    Deflate writes the same page in many ways, empty blocks without end among them: what isn't shorter than the page is
+    refused.
+    """
+    if len(data) >= _PAGE_BYTES:
+        fail("a deflated page that is no shorter than the page")
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         page = stream.decompress(data, _PAGE_BYTES + 1)

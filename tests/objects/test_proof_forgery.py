@@ -325,6 +325,11 @@ def test_all_parts_of_a_proof_share_their_limits(what, most):
 
 def test_class_malleability():
     """The same content in other bytes, and riders that nothing is claimed of."""
+    page = prove_state(OBJECTS, COMMIT, [PageOf(contract(1), 0)])
+    stream = zlib.compress(PAGE, wbits=-15)
+    empty_blocks = b"\0\0\0\xff\xff" * 100_000
+    for padded in (stream, empty_blocks + stream):  # of the right page, and no shorter than it
+        refused(forged(page, (6, 0, 1, 1, 0), (1, padded)))
     proof = prove_state(OBJECTS, COMMIT, [RangeOf(contract(1), 5, 32)])
     refused(proof + b"\0")
     refused(proof[:1] + b"\x78\x0e" + proof[2:])  # the magic's length in two bytes

@@ -14,10 +14,17 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from piecrust.objects.access import MemoryObjects
+from piecrust.objects.ids import ContractId
+from piecrust.objects.proof import prove_state
+from piecrust.objects.state import EMPTY_STATE
+from piecrust.objects.verifier.encoding import decode, encode
+from piecrust.objects.wanted import NoContract
 from support.fixtures import ROOT
 from support.plain_verifier import Refused, check
 from support.proof_mutations import cases, mutated
 from support.proofs import World
+from support.sample_objects import put_commit
 
 FOLDER = ROOT / "docs" / "verify"
 PAGE = FOLDER / "index.html"
@@ -72,6 +79,15 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert "fetch(" not in text
     assert "XMLHttpRequest" not in text
     assert "default-src 'none'" in text
+
+
+@needs_node
+def test_the_page_bears_long_lists():
+    objects, names = MemoryObjects(), [n.to_bytes(32, "big") for n in range(200_000)]
+    nothing = put_commit(objects, EMPTY_STATE, [], None)
+    proof = decode(prove_state(objects, nothing, [NoContract(ContractId(names[0]))]))
+    (answer,) = answers([encode((*proof[:7], tuple(names)))])
+    assert len(answer["claim"][3]) == len(names)
 
 
 @needs_node

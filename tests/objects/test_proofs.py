@@ -23,6 +23,7 @@ from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state
 from piecrust.objects.record import ContractRecord, MemoryKind
 from piecrust.objects.state import EMPTY_STATE, write_state
 from piecrust.objects.tree import CONTRACTS
+from piecrust.objects.verifier import encoding
 from piecrust.objects.verifier.claims import (
     AbsentContractClaim,
     AbsentPageClaim,
@@ -249,6 +250,18 @@ def test_what_is_too_much_for_a_verifier_is_not_made():
             prove_state(objects, commit, wanted)
     most = prove_state(objects, commit, [RangeOf(contract(2), 0, 1 << 24)])
     assert len(verify(most).claims[-1].data) == 1 << 24
+
+
+@pytest.mark.parametrize("limit", [("PROOF_BYTES_MAX", 1 << 17), ("ITEMS_MAX", 30)], ids=lambda limit: limit[0])
+def test_what_is_too_long_for_a_verifier_is_not_made(monkeypatch, limit):
+    pages = {n: noise(f"long {n}") for n in range(3)}
+    objects = MemoryObjects()
+    commit = put_commit(objects, write_state(objects, EMPTY_STATE, [change(1, pages)]), [], None)
+    wanted = [PageOf(contract(1), n) for n in pages]
+    assert len(verify(prove_state(objects, commit, wanted), commit=commit).claims) == 1 + len(pages)
+    monkeypatch.setattr(encoding, *limit)
+    with pytest.raises(NotProvable, match="too much"):
+        prove_state(objects, commit, wanted)
 
 
 def test_a_state_root_binds_no_absences_of_contracts_and_no_empty_contracts():

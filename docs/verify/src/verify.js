@@ -37,6 +37,7 @@ async function inflated(fields) {
 }
 
 async function inflate(data) {
+  if (data.length >= PAGE_BYTES) fail("a deflated page that is no shorter than the page");
   const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const parts = [];
   let length = 0;
@@ -141,8 +142,7 @@ function stateClaim(anchor, map, tree, entries, absent) {
   }, { zeroLeaves: true });
   waiting.end();
   if (!equal(roots[0], about.stateRoot)) fail("the state tree has another root");
-  const claims = contracts.flatMap((contract) => contract.claims());
-  claims.push(...missing.map((id) => ["no contract", id]));
+  const claims = contracts.flatMap((contract) => contract.claims()).concat(missing.map((id) => ["no contract", id]));
   if (!claims.length) fail("it claims nothing");
   return ["state", about.id, about.stateRoot, claims];
 }

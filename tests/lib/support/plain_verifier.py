@@ -334,6 +334,7 @@ class Memory:
         _, data = array(form, 2)
         need(form[0] in (0, 1) and isinstance(data, bytes))
         if form[0] == 1:
+            need(len(data) < PAGE)
             inflate = zlib.decompressobj(-15)
             try:
                 data = inflate.decompress(data, PAGE + 1)
