@@ -70,7 +70,7 @@ class Writes:
     def uncover(self) -> None:
         """Looks at nothing any more: nothing of it is in place."""
         self._spans.clear()
-        self._hot.clear()
+        self._cool(self._hot)
 
     def scan(self) -> Ranges:
         """The granules written since the last scan, as ranges (first, end), in no order.
@@ -102,7 +102,7 @@ class Writes:
     def restored(self, granules: list[int]) -> None:
         """Takes note that all that was written is set back to the contents: it does not count as written any more."""
         hot, shadow = self._hot, self._contents.shadow
-        hot.difference_update([granule for granule in granules if granule in hot and granule not in shadow])
+        self._cool({granule for granule in granules if granule in hot and granule not in shadow})
         if hot:
             self._protect(list(runs([granule for granule in granules if granule not in hot])))
         else:
@@ -110,7 +110,7 @@ class Writes:
 
     def forget(self) -> None:
         """Takes note that nothing counts as written any more."""
-        self._hot.clear()
+        self._cool(self._hot)
         self._protecting.run()
 
     def _changed(self) -> Ranges:
@@ -126,7 +126,7 @@ class Writes:
         """What a look found besides hot granules; some of it becomes hot, the rest is protected."""
         hot = self._hot
         if ranges_in(seen) > _RANGES_FEW:
-            hot.clear()
+            self._cool(hot)
             return self._ranges(self._protecting.run())
         found = self._cold(seen)
         if not found:
@@ -144,7 +144,13 @@ class Writes:
             if end - first <= _FEW:
                 hot.update(granule for granule in range(first, end) if granule in shadow)
         if len(hot) > HOT_MAX:
-            hot.clear()
+            self._cool(hot)
+
+    def _cool(self, granules: set[int]) -> None:
+        """Keeps these as hot no longer: they are protected, or will be found by the next scan."""
+        if granules:
+            self._hot.difference_update(granules)
+            self._expected = b""  # it may be what a look reports when they are written again
 
     def _cold(self, seen: bytes) -> Ranges:
         """The ranges of a look, without hot granules."""

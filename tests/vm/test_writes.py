@@ -86,6 +86,34 @@ def test_that_become_so_in_a_failed_frame_count_no_more(hot: Scratch) -> None:
     assert set(hot.memory.written()) == {1, 2, 3}
 
 
+def test_that_are_so_no_more_are_found_when_written_again(hot: Scratch) -> None:
+    """Though a look reports exactly what it did when they were hot."""
+    for again in range(3):
+        hot.log.settle([hot.memory])
+        mark = hot.log.checkpoint([hot.memory])
+        for value in range(6):
+            hot.store(3 * PAGE_BYTES, value)
+            hot.store(AT, value)
+            hot.log.checkpoint([hot.memory])
+        hot.log.rollback(mark, [hot.memory])
+        hot.store(AT, again)
+        hot.store(3 * PAGE_BYTES, 0)
+        assert set(hot.memory.written()) == {1, 2, 3}
+        hot.log.rollback(mark, [hot.memory])
+
+
+def test_after_a_rebase_others_are_found_though_a_look_reports_the_same(hot: Scratch) -> None:
+    for value in range(4):
+        hot.log.settle([hot.memory])
+        hot.store(AT, value)
+    hot.memory.rebase(Pages({1: hot.memory.page(1), 2: hot.memory.page(2)}))
+    for _ in range(2):  # then it is hot, and was not written since
+        hot.memory.write(3 * PAGE_BYTES, b"x")
+        hot.log.settle([hot.memory])
+    hot.store(AT, 9)
+    assert set(hot.memory.written()) == {1, 2, 3}
+
+
 def test_do_not_count_after_a_rebase(hot: Scratch) -> None:
     hot.memory.rebase(Pages({1: hot.memory.page(1), 2: hot.memory.page(2)}))
     assert hot.memory.written() == {}
