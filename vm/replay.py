@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -17,9 +18,11 @@ from piecrust.vm import native, tracking
 from piecrust.vm.replay_commit import Replayer
 from piecrust.vm.verdict import Verdict
 
-CHUNK_COMMITS_MAX: Final = 1024
-CHUNKS_PER_WORKER: Final = 4  # so that a worker with short commits gets more of them
-AHEAD_CHUNKS: Final = 64  # handed to the executor before their verdicts are asked for
+CHUNK_COMMITS_MAX: Final = 256
+CHUNKS_PER_WORKER: Final = 8  # so that a worker with short commits gets more of them
+AHEAD_CHUNKS: Final = 64  # handed to an executor before their verdicts are asked for
+
+_Task = tuple[Path, Sequence[CommitId], Path | None, tracking.TrackerName, native.PathName]
 
 
 def commits_to_replay(store: Store, since: CommitId | None, tip: CommitId) -> list[CommitId]:
@@ -38,34 +41,56 @@ def replay(
 ) -> Iterator[Verdict]:
     """The verdicts on commits of the store in a directory, in their order.
 
-    Runs of commits go to the executor, by default one of `workers` new processes; with one worker and no executor all
-    is done here. Every worker opens the store in the same directory, for reading. What the processes are started with
-    is Python's `spawn`: a program that calls this has to guard its main module.
+    Runs of commits go to the executor; without one to this process and as many new ones as make up `workers`, by
+    default one for each processor. Every worker opens the store in the same directory, for reading. Processes are
+    started by Python's `spawn`: a program that calls this has to guard its main module.
 
     Raises:
         CorruptObject: an object of the store is damaged.
     """
-    tracker, path = tracking.active(), native.active()
-    if executor is None and (workers == 1 or len(commits) < 2 * CHUNKS_PER_WORKER):
-        with Store.open(directory, read_only=True) as store, Replayer(store, cache_directory) as replayer:
-            yield from map(replayer.verdict, commits)
-        return
+    workers = workers or os.cpu_count() or 1
+    size = max(1, min(CHUNK_COMMITS_MAX, len(commits) // (CHUNKS_PER_WORKER * workers)))
+    settings = cache_directory, tracking.active(), native.active()
+    tasks = deque((directory, commits[at : at + size], *settings) for at in range(0, len(commits), size))
     with ExitStack() as stack:
-        if executor is None:
-            executor = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
-        size = max(1, min(CHUNK_COMMITS_MAX, len(commits) // (CHUNKS_PER_WORKER * (workers or 2))))
-        chunks = deque([bytes(c) for c in commits[at : at + size]] for at in range(0, len(commits), size))
-        running: deque[Future[list[Verdict]]] = deque()
-        while chunks or running:
-            while chunks and len(running) < AHEAD_CHUNKS:
-                chunk = chunks.popleft()
-                running.append(executor.submit(replay_chunk, directory, chunk, cache_directory, tracker, path))
-            yield from running.popleft().result()
+        if executor is not None:
+            yield from _handed_out(tasks, executor, AHEAD_CHUNKS)
+            return
+        if workers > 1 and len(tasks) > 1:
+            # This process is one of the workers: it is there at once, the others have to start.
+            pool = ProcessPoolExecutor(workers - 1, get_context("spawn"))
+            executor = stack.enter_context(pool)
+            stack.callback(pool.shutdown, cancel_futures=True)
+        yield from _handed_out(tasks, executor, 2 * (workers - 1), help_out=True)
+
+
+def _handed_out(
+    tasks: deque[_Task], executor: Executor | None, ahead: int, *, help_out: bool = False
+) -> Iterator[Verdict]:
+    """The verdicts of tasks in their order, while `ahead` more are with the executor.
+
+    To help out is to do a task here, rather than to wait for one.
+    """
+    begun: deque[Future[list[Verdict]] | list[Verdict]] = deque()
+    while tasks or begun:
+        if executor is not None:
+            running = sum(1 for task in begun if isinstance(task, Future) and not task.done())
+            for _ in range(min(ahead - running, len(tasks))):
+                begun.append(executor.submit(replay_chunk, *tasks.popleft()))
+        first = begun[0] if begun else None
+        if isinstance(first, Future) and (first.done() or not (help_out and tasks)):
+            begun.popleft()
+            yield from first.result()
+        elif isinstance(first, list):
+            begun.popleft()
+            yield from first
+        else:
+            begun.append(replay_chunk(*tasks.popleft()))
 
 
 def replay_chunk(
     directory: Path,
-    commits: Sequence[bytes],
+    commits: Sequence[CommitId],
     cache_directory: Path | None,
     tracker: tracking.TrackerName,
     path: native.PathName,
@@ -76,4 +101,4 @@ def replay_chunk(
     if native.active() != path:
         native.select(path)
     with Store.open(directory, read_only=True) as store, Replayer(store, cache_directory) as replayer:
-        return [replayer.verdict(CommitId(commit)) for commit in commits]
+        return [replayer.verdict(commit) for commit in commits]
