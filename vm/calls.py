@@ -77,6 +77,7 @@ class Calls:
             execution.feed = None
         receipt = self._receipt(data, frame)
         recorder.call(contract, function, argument, receipt, execution.answers, fed)
+        execution.torn = False
         return receipt
 
     def query(
@@ -120,35 +121,47 @@ class Calls:
         _check_owner(owner)
         contract = DeployedContract(contract_id, owner, bytecode_hash)
         contract.bytecode, contract.code = bytecode, code
-        contracts.add(contract)
-        deployment = Deploy(contract_id, bytecode_hash, owner, init, gas_limit, None)
-        contract.memory, contract.opened = Memory(code.kind, code.initial_length), True
+        contract.memory = Memory(code.kind, code.initial_length)
         try:
+            contracts.add(contract)
             apply_segments(code, contract.memory)
             execution.instantiate(contract)
-            if INIT in code.functions:
-                return contract_id, self._initialize(deployment, bytecode)
+            receipt = self._initialize(contract, init, gas_limit)
         except BaseException:
-            contracts.remove(contract_id)
+            if not execution.torn:
+                execution.torn = True
+                execution.forget(contract.memory)
+                contracts.remove(contract)
+                execution.torn = False
             raise
-        self._recorder.deploy(bytecode, deployment)
-        return contract_id, None
+        execution.torn = False
+        return contract_id, receipt
 
-    def _initialize(self, deployment: Deploy, bytecode: bytes) -> Receipt[bytes]:
-        execution = self._execution
+    def _initialize(self, contract: DeployedContract, argument: bytes | None, gas_limit: int) -> Receipt[bytes] | None:
+        """Runs `init` of a contract that is being deployed, if it has one, and tells the transcript.
+
+        When it returns, `torn` is still set.
+        """
+        execution, recorder = self._execution, self._recorder
+        assert contract.bytecode is not None, "a contract that is being deployed has its bytecode"
+        step = Deploy(contract.id, contract.bytecode_hash, contract.owner, argument, gas_limit, None)
+        if INIT not in contract.code.functions:
+            execution.torn = True
+            recorder.deploy(contract.bytecode, step)
+            return None
         first_event = len(execution.events)
         try:
-            data, frame = self._run(deployment.contract, INIT, deployment.init or b"", deployment.gas_limit, None)
+            data, frame = self._run(contract.id, INIT, argument or b"", gas_limit, None)
         except (errors.CallFailed, HostQueryFailure) as error:
             failure = failure_of(error, execution.events[first_event:])
-            self._recorder.deploy(bytecode, replace(deployment, outcome=failure, answers=tuple(execution.answers)))
+            recorder.deploy(contract.bytecode, replace(step, outcome=failure, answers=tuple(execution.answers)))
             _raise(error)
         except BaseException:
             del execution.events[first_event:]
             raise
         receipt = self._receipt(data, frame)
         success = Success(receipt.gas_spent, receipt.data, receipt.events)
-        self._recorder.deploy(bytecode, replace(deployment, outcome=success, answers=tuple(execution.answers)))
+        recorder.deploy(contract.bytecode, replace(step, outcome=success, answers=tuple(execution.answers)))
         return receipt
 
     def _run(

@@ -128,9 +128,10 @@ class ContractTable:
             record = self._record(self._working, contract_id)
             if record is None:
                 return None
-            contract = self._loaded[contract_id] = DeployedContract(record.id, record.owner, record.bytecode)
+            contract = DeployedContract(record.id, record.owner, record.bytecode)
             contract.record = record
             contract.base_pages_root = record.pages_root
+            self._loaded[contract_id] = contract
         return contract
 
     def open(self, contract_id: ContractId) -> DeployedContract:
@@ -164,7 +165,7 @@ class ContractTable:
         return self._loaded.values()
 
     def add(self, contract: DeployedContract) -> None:
-        """Takes a contract that is being deployed.
+        """Takes a contract that is being deployed, with its code and memory.
 
         Raises:
             ContractPositionCollision: Another contract's id folds to the same position.
@@ -174,11 +175,13 @@ class ContractTable:
         others = [other for other in self._loaded.values() if other.id.position_key == key]
         if there is not None or others:
             raise ContractPositionCollision(others[0].id if there is None else there.id, contract.id)
+        contract.opened = True
         self._loaded[contract.id] = contract
 
-    def remove(self, contract_id: ContractId) -> None:
+    def remove(self, contract: DeployedContract) -> None:
         """Forgets a contract whose deployment failed."""
-        contract = self._loaded.pop(contract_id)
+        if self._loaded.get(contract.id) is contract:
+            del self._loaded[contract.id]
         contract.close_instance()
         contract.memory.close()
 
@@ -213,6 +216,14 @@ class ContractTable:
         """Goes back to the base."""
         self.close()
         self._working = self.base
+
+    def discard(self) -> None:
+        """Forgets every contract, and keeps none for others; for a session that was torn."""
+        for contract in self._loaded.values():
+            contract.close_instance()
+            if contract.opened:
+                contract.memory.close()
+        self._loaded = {}
 
     def close(self, transaction: ObjectReader | None = None, committed: State | None = None) -> None:
         """Forgets every contract; those that hold what a stored state has rest for other sessions.

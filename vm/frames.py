@@ -79,7 +79,9 @@ class Frame:
 class Execution:
     """What host functions see of a session, and the machinery of its calls. Used by one thread at a time.
 
-    `top` is the frame that runs, while one does.
+    `top` is the frame that runs, while one does. `torn` says that something was changed and neither taken back nor
+    told to the transcript: if it is still set after a call, an interrupt came at a moment that the session can not
+    survive.
     """
 
     __slots__ = (
@@ -99,6 +101,7 @@ class Execution:
         "nested",
         "root_caller",
         "top",
+        "torn",
         "transient",
     )
 
@@ -125,6 +128,7 @@ class Execution:
         self.hook: CallHook | None = None
         self.root_caller: ContractId | None = None
         self.nested = 0  # calls of one contract by another, in the running top-level call
+        self.torn = False
         self._undo = UndoLog()
         self._ran: set[Memory] = set()
         self._used: list[DeployedContract] = []
@@ -143,6 +147,8 @@ class Execution:
     ) -> tuple[bytes, Frame]:
         """A top-level call: the returned data and its frame. With `keep` False a success is taken back, too.
 
+        Whoever keeps it sets `torn` back to False when it is part of the transcript.
+
         `caller` is a contract that the called one sees as its caller, though it does not run.
 
         Raises:
@@ -154,6 +160,7 @@ class Execution:
         if caller is not None:
             self._begin_for(caller, contract_id, function, argument)
         contract = self.contracts.open(contract_id)
+        self.torn = True
         self._undo.settle(self._ran)
         self._ran = {contract.memory}
         if deadline is not None:
@@ -167,19 +174,16 @@ class Execution:
         try:
             data = self._call(frame, argument)
         except BaseException as error:
-            self._take_back(0)
-            revert(self.events, first_event)
-            if isinstance(error, errors.CallFailed):
-                error.events = tuple(self.events[first_event:])
-                error.gas_limit = limit
-                error.frames = failed_frames(frame, error)
-            self._end()
+            self._fail(frame, error, first_event)
             raise
         finally:
             active.session = outer
         if not keep:
             self._take_back(0)
-        self._end()
+            self._end()
+            self.torn = False
+        else:
+            self._end()
         return data, frame
 
     def call(self, callee_id: ContractId, function: str, argument: bytes, limit: int) -> tuple[bytes, Frame]:
@@ -268,6 +272,10 @@ class Execution:
         contract.instance = Instance(contract.code, contract.memory)
         self._ran.add(contract.memory)
 
+    def forget(self, memory: Memory) -> None:
+        """Leaves a memory that is about to be closed alone."""
+        self._ran.discard(memory)
+
     def settle(self) -> None:
         """Makes what the memories hold the state that failures go back to; afterwards memories may be closed."""
         self._undo.settle(self._ran)
@@ -327,6 +335,30 @@ class Execution:
     def _take_back(self, mark: int) -> None:
         self._undo.rollback(mark, self._ran)
         self._ran = set()
+
+    def _fail(self, frame: Frame, error: BaseException, first_event: int) -> None:
+        """Takes a top-level call back."""
+        if isinstance(error, errors.CallFailed):
+            self._take_back(0)
+            revert(self.events, first_event)
+            error.events = tuple(self.events[first_event:])
+            error.gas_limit = frame.limit
+            error.frames = failed_frames(frame, error)
+        else:
+            # An interrupt may have come between the engine and what it left to be taken: its instances are not used
+            # again. Where memory itself was interrupted nothing can be taken back, and the session is over.
+            active.pending = None
+            for contract in self._used:
+                contract.close_instance()
+            try:
+                self._take_back(0)
+            except errors.EngineFailure:
+                raise error from None
+            if any(contract.memory.failure is not None for contract in self._used):
+                raise error
+            revert(self.events, first_event)
+        self._end()
+        self.torn = False
 
     def _end(self) -> None:
         """After a top-level call: instances that a fresh one could differ from are given up."""

@@ -111,7 +111,10 @@ class Publication:
     def close(self) -> None:
         """Gives up everything that the session holds."""
         self._execution.abandon()
-        self._execution.contracts.close()
+        if self._execution.torn:
+            self._execution.contracts.discard()
+        else:
+            self._execution.contracts.close()
         self._release()
 
     def _write(self, writer: Overlay) -> State:

@@ -19,7 +19,7 @@ from piecrust.vm.contract import Contract
 from piecrust.vm.frames import Feed
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
 from piecrust.vm.receipt import Receipt
-from piecrust.vm.session_view import SessionView
+from piecrust.vm.session_view import INTERRUPTED, SessionView, Use
 from piecrust.vm.values import decode_result, encode_arguments
 
 if TYPE_CHECKING:
@@ -118,15 +118,16 @@ class Session(SessionView):
         target = contract if type(contract) is ContractId else ContractId(contract)
         if type(argument) is not bytes:
             argument = bytes(memoryview(argument))
-        running = self._running
-        if not running.acquire(blocking=False):
-            raise errors.SessionBusy
+        use = Use(self._user)
         try:
+            use.begin()
             if self._over is not None:
                 raise errors.SessionClosed(self._over)
             return self._calls.call(target, function, argument, gas_limit, time_limit, caller=caller)
         finally:
-            running.release()
+            if self._execution.torn and use.goes_on:
+                self._end(INTERRUPTED)
+            use.end()
 
     def query(
         self,
@@ -187,7 +188,7 @@ class Session(SessionView):
         """
         old = ContractId(contract)
         bytecode = read_bytecode(wasm)
-        with self._exclusive():
+        with self._exclusive(outside_migration=True):
             replaced = self._execution.contracts.find(old)
         if owner is None and replaced is not None:
             owner = replaced.owner
@@ -222,7 +223,7 @@ class Session(SessionView):
 
     def root(self) -> StateRoot:
         """The state root that a commit would have. Costs a hash of every page that was written."""
-        with self._exclusive():
+        with self._exclusive(whole=True):
             return self._publication.root()
 
     def commit(
@@ -246,7 +247,7 @@ class Session(SessionView):
             Conflict: The branch moved since the session was opened; the session goes on.
             StoreError: Nothing was written; the session goes on.
         """
-        with self._exclusive(outside_migration=True):
+        with self._exclusive(outside_migration=True, whole=True):
             commit = self._publication.commit(message, author, time, operation, refs or {}, allow_empty=allow_empty)
             self._over = "committed"
         return commit
@@ -261,12 +262,12 @@ class Session(SessionView):
         Raises:
             Conflict: Somebody else saved a draft since this session was opened.
         """
-        with self._exclusive(outside_migration=True):
+        with self._exclusive(outside_migration=True, whole=True):
             return self._publication.save_draft(operation, refs or {})
 
     def rollback(self) -> None:
         """Goes back to the base: everything that the session did, its metadata included, is forgotten."""
-        with self._exclusive(outside_migration=True):
+        with self._exclusive(outside_migration=True, whole=True):
             self._publication.rollback()
 
     def _learn(self, bytecode: bytes, file: Path | None) -> Function | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from piecrust.objects.errors import PiecrustError
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.vm import errors
 from piecrust.vm.abi import Abi, Function
@@ -23,6 +23,36 @@ from piecrust.vm.values import Interfaces, encode_metadata
 
 if TYPE_CHECKING:
     from piecrust.objects.steps import Step
+
+INTERRUPTED = "interrupted at a moment that it could not survive"
+
+
+class Use:
+    """One use of a session, which excludes others. Ends by itself if an interrupt kept `end` from being called."""
+
+    __slots__ = ("_user",)
+
+    def __init__(self, user: dict[None, int]) -> None:
+        self._user = user
+
+    def begin(self) -> None:
+        """Raises `SessionBusy` if another use goes on."""
+        if self._user.setdefault(None, id(self)) != id(self):
+            raise errors.SessionBusy
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has begun, and not ended."""
+        return self._user.get(None) == id(self)
+
+    def end(self) -> None:
+        """Lets others use the session, if this use had begun."""
+        if self.goes_on:
+            self._user.clear()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_user"):
+            self.end()
 
 
 class SessionView:
@@ -41,7 +71,7 @@ class SessionView:
         self._interfaces = interfaces
         self._recorder = recorder
         self._publication = publication
-        self._running = threading.Lock()
+        self._user: dict[None, int] = {}  # at most one: `setdefault` is what makes that atomic
         self._over: str | None = None
         self._migrating = False
         _open_sessions.add(self)
@@ -63,7 +93,7 @@ class SessionView:
 
         None if the session has not used the contract.
         """
-        with self._exclusive():
+        with self._exclusive(whole=True):
             target = ContractId(contract)
             return None if self._execution.contracts.loaded(target) is None else self._publication.pages(target)
 
@@ -160,17 +190,26 @@ class SessionView:
         return None if interface is None else interface.functions.get(name)
 
     @contextmanager
-    def _exclusive(self, *, outside_migration: bool = False) -> Iterator[None]:
-        if not self._running.acquire(blocking=False):
-            raise errors.SessionBusy
+    def _exclusive(self, *, outside_migration: bool = False, whole: bool = False) -> Iterator[None]:
+        """The session is this thread's within the block. If `whole`, an interrupt in the block ends it."""
+        use = Use(self._user)
         try:
+            use.begin()
             if self._over is not None:
                 raise errors.SessionClosed(self._over)
             if outside_migration and self._migrating:
                 raise errors.SessionBusy
+            self._execution.torn = whole
             yield
+            self._execution.torn = False
+        except PiecrustError:
+            if whole and use.goes_on:
+                self._execution.torn = False
+            raise
         finally:
-            self._running.release()
+            if self._execution.torn and use.goes_on:
+                self._end(INTERRUPTED)
+            use.end()
 
     def __del__(self) -> None:
         self._end("dropped")
