@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from piecrust.objects.bundle_reader import Imported
     from piecrust.objects.errors import (
         AmbiguousRevision,
         CommitInUse,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from piecrust.vm.openings import PageOpening
     from piecrust.vm.receipt import CallTree, CallTreeElement, FailedFrame, Receipt
     from piecrust.vm.session import Session
+    from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
     from piecrust.vm.vm import VM
 
 _MODULES = {
@@ -93,6 +95,7 @@ _MODULES = {
         "StoreClosed StoreError StoreFull StoreIOError StoreLocked StoreReadOnly UnknownRef UnknownRevision "
         "UnsupportedFormat"
     ),
+    "piecrust.objects.bundle_reader": "Imported",
     "piecrust.objects.ids": "BytecodeHash CommitId ContractId StateRoot",
     "piecrust.vm.contract": "Contract",
     "piecrust.vm.contracts": "ContractMetadata",
@@ -110,6 +113,7 @@ _MODULES = {
     "piecrust.vm.openings": "PageOpening",
     "piecrust.vm.receipt": "CallTree CallTreeElement FailedFrame Receipt",
     "piecrust.vm.session": "Session",
+    "piecrust.vm.verdict": "Derived Divergence Holds Verdict",
     "piecrust.vm.vm": "VM",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -139,12 +143,16 @@ __all__ = [
     "CorruptObject",
     "CorruptStore",
     "DecodeError",
+    "Derived",
+    "Divergence",
     "EncodeError",
     "EngineError",
     "Event",
     "FailedFrame",
     "GasLimitInvalid",
+    "Holds",
     "HostQuery",
+    "Imported",
     "InitializationError",
     "InvalidAbi",
     "InvalidArgumentBuffer",
@@ -188,6 +196,7 @@ __all__ = [
     "UnknownRevision",
     "UnsupportedFormat",
     "UnsupportedWasmtime",
+    "Verdict",
 ]
 
 

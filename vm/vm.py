@@ -6,12 +6,14 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
+from piecrust.objects.bundle_reader import Imported
 from piecrust.objects.diff import ContractDifference, diff_states
 from piecrust.objects.errors import UnknownRevision
 from piecrust.objects.history import CommitInfo, Names, commit_info, first_parents
@@ -27,6 +29,7 @@ from piecrust.objects.transcript import Transcript
 from piecrust.objects.wanted import Wanted
 from piecrust.vm import host_queries, imports
 from piecrust.vm.bases import commit_state, find_base, find_draft
+from piecrust.vm.bundles import export_bundle, import_bundle
 from piecrust.vm.calls import Calls
 from piecrust.vm.code_files import default_directory
 from piecrust.vm.contracts import ContractTable
@@ -36,10 +39,12 @@ from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
 from piecrust.vm.modules import Modules
 from piecrust.vm.publication import Base, Publication
 from piecrust.vm.recorder import Recorder, metadata_after, pending_events
+from piecrust.vm.replay import commits_to_replay, replay
 from piecrust.vm.resting import RestingContracts
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.values import Interfaces, encodable, encode_metadata
+from piecrust.vm.verdict import Verdict
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
@@ -76,7 +81,8 @@ class VM:
             StoreIOError: The operating system refused.
         """
         self.store = Store.open(Path(directory), create=create, read_only=read_only, sync=sync)
-        self._modules = Modules(default_directory() if cache_directory is None else Path(cache_directory))
+        self._code_directory = default_directory() if cache_directory is None else Path(cache_directory)
+        self._modules = Modules(self._code_directory)
         self._resting = RestingContracts()
         self._interfaces = Interfaces()
         self._transient_storage = transient_storage
@@ -244,6 +250,40 @@ class VM:
     def prove_difference(self, old: Revision, new: Revision) -> bytes:
         """A proof in exactly which contracts and pages two commits differ."""
         return prove_difference(self.store, self.resolve(old), self.resolve(new))
+
+    def export(
+        self,
+        revision: Revision,
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        since: Revision | None = None,
+        contracts: Collection[ContractId] = (),
+        history: bool = True,
+    ) -> int:
+        """Writes a commit to a file, which is the same on every machine; its length. See `bundles.export_bundle`.
+
+        By default with its history, or what of it `since` has not; without `history` its state alone; with `contracts`
+        these alone, with the proof that they are the commit's.
+        """
+        base = None if since is None else self.resolve(since)
+        return export_bundle(self.store, self.resolve(revision), file, since=base, contracts=contracts, history=history)
+
+    def import_bundle(self, file: str | os.PathLike[str] | BinaryIO, *, branch: str | None = None) -> Imported:
+        """Takes in what `export` wrote, all of it checked first; see `bundles.import_bundle`."""
+        return import_bundle(self.store, file, branch=branch)
+
+    def replay(
+        self,
+        revision: Revision,
+        *,
+        since: Revision | None = None,
+        executor: Executor | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Verdict]:
+        """Whether a commit and what it came from are what their transcripts lead to, parents first; see `replay`."""
+        base = None if since is None else self.resolve(since)
+        commits = commits_to_replay(self.store, base, self.resolve(revision))
+        return replay(self.root_dir, commits, executor=executor, workers=workers, cache_directory=self._code_directory)
 
     def commits(self) -> list[CommitId]:
         """Every commit made through the library, until it is deleted."""

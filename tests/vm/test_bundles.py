@@ -169,3 +169,13 @@ def test_images_that_do_not_fit_are_refused(vm: VM, counting: list[CommitId]) ->
         with pytest.raises(InvalidFormat):
             import_raw(vm.store, io.BytesIO(image), COUNTER)
     assert vm.branches["main"] == counting[-1]
+
+
+def test_a_vm_exports_imports_and_replays(vm: VM, counting: list[CommitId], open_vm: OpenVM, tmp_path: Path) -> None:
+    vm.export("main", tmp_path / "news", since="main~1")
+    vm.export("main~1", tmp_path / "old")
+    other = open_vm(tmp_path / "other")
+    other.import_bundle(tmp_path / "old")
+    assert other.import_bundle(tmp_path / "news", branch="main").tip == counting[-1]
+    assert [told.holds for told in other.replay("main", workers=1)] == [Holds.YES] * 3
+    assert [told.commit for told in other.replay("main", since="main~1", workers=1)] == counting[-1:]
