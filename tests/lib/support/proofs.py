@@ -30,7 +30,7 @@ INDICES = [0, 1, 2, 3, 5, 63, 64, 255, 256, 65535]
 
 @dataclass
 class World:
-    """A line of commits with a side branch, and the memories that each of them has."""
+    """A line of commits, and the memories that each of them has."""
 
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     commits: list[CommitId] = field(default_factory=list)
