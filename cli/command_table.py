@@ -74,7 +74,11 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("import-raw", "bundles", "Commit a memory image."),
         CommandEntry("replay", "replay", "Execute commits again and compare."),
     ),
-    "Care of the store": (CommandEntry("stats", "stats", "Sizes and growth, with a plot."),),
+    "Care of the store": (
+        CommandEntry("gc", "maintenance", "Remove what nothing refers to."),
+        CommandEntry("fsck", "maintenance", "Check the store for damage."),
+        CommandEntry("stats", "stats", "Sizes and growth, with a plot."),
+    ),
     "Plumbing": (
         CommandEntry("cat-object", "plumbing", "Print one stored object."),
         CommandEntry("rev-parse", "plumbing", "Turn revisions into commit ids."),

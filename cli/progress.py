@@ -36,6 +36,11 @@ class Progress:
         self._stream.write(f"\r\x1b[K{bar(self._label, done, total)}")
         self._stream.flush()
 
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Say what is being done, and how far it is: the library's way."""
+        self._label = what
+        self.update(done, total)
+
     def close(self) -> None:
         """Take the bar from the screen."""
         if self._shown:
