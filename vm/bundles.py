@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from piecrust.objects import bundle_reader, bundle_writer, contract_map
+from piecrust.objects.bundle import MAGIC, WHAT
 from piecrust.objects.bundle_reader import Imported
-from piecrust.objects.errors import Conflict, StoreIOError
+from piecrust.objects.errors import Conflict, InvalidFormat, StoreIOError
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
+from piecrust.objects.record import ContractRecord
 from piecrust.objects.refs import BRANCHES, Symbolic, check_ref_name
 from piecrust.objects.store import Store
 from piecrust.vm.errors import ContractDoesNotExist
@@ -78,6 +81,40 @@ def import_bundle(
     if ref is not None:
         _move_on(store, ref, imported.tip)
     return imported
+
+
+def is_bundle(file: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read and begins like a bundle."""
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def read_contract(
+    file: str | os.PathLike[str] | BinaryIO, contract: ContractId | None = None
+) -> tuple[ContractRecord, bytes]:
+    """The record and the bytecode of a contract in a bundle's commit, all of the bundle checked.
+
+    `contract` may be left out where there is only one.
+
+    Raises:
+        ContractDoesNotExist: There is no such contract.
+        InvalidFormat: There are several contracts, and none was named; or as `import_bundle`, like the others.
+        CorruptObject, InvalidProof, UnknownRevision: as `import_bundle`.
+    """
+    with TemporaryDirectory(prefix="piecrust-") as folder, Store.open(Path(folder), create=True, sync=False) as store:
+        state = store.load(Kind.COMMIT, import_bundle(store, file).tip).state
+        records = {record.id: record for record in contract_map.items(store, state.map_root)}
+        if contract is None and len(records) == 1:
+            (contract,) = records
+        if contract is None:
+            raise InvalidFormat(WHAT, f"it has {len(records)} contracts, and none of them was named")
+        if contract not in records:
+            raise ContractDoesNotExist(contract)
+        bytecode: bytes = store.load(Kind.BYTECODE, records[contract].bytecode)
+        return records[contract], bytecode
 
 
 def _check_contracts(store: Store, tip: CommitId, contracts: Collection[ContractId]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,8 +32,11 @@ Init = Annotated[str | None, typer.Option("--init", metavar="VALUE", help="The a
 
 def deploy(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .wasm or .wat file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .wasm or .wat file, or a bundle.")],
     *,
+    contract: Annotated[
+        str | None, typer.Option("--contract", metavar="HEX", help="Which contract of a bundle (64 digits).")
+    ] = None,
     alias: Annotated[str | None, typer.Option("--alias", metavar="NAME", help="A name for the contract.")] = None,
     owner: Owner = None,
     identifier: Annotated[
@@ -46,16 +50,24 @@ def deploy(
 ) -> Outcome:
     """Deploy a contract into the working state, and run its `init` if it has one.
 
+    From a bundle it is the code of a contract, under the id and for the owner that it has there, with a fresh memory.
+
     Examples:
       piecrust deploy counter.wasm --alias counter
       piecrust deploy token.wasm --alias token --owner 00ff --init 'u64:1000'
     """
+    from piecrust.vm.bundles import is_bundle, read_contract
     from piecrust.vm.bytecode import default_contract_id
 
     current = settings(context)
-    wasm = read_wasm(file)
-    owner_bytes, hints = default_owner(current.environment) if owner is None else (parse_hex(owner), [])
     wanted = None if identifier is None else ContractId.from_hex(identifier.lower().removeprefix("0x"))
+    hints: Sequence[str] = []
+    if contract is not None or is_bundle(file):
+        record, wasm = read_contract(file, None if contract is None else ContractId.from_hex(contract))
+        wanted, owner_bytes = wanted or record.id, record.owner if owner is None else parse_hex(owner)
+    else:
+        wasm = read_wasm(file)
+        owner_bytes, hints = default_owner(current.environment) if owner is None else (parse_hex(owner), [])
     argument = init_argument(init, wasm)
     with execution(context, meta=meta, host_queries=host_queries) as run:
         aliases = run.at.aliases()
@@ -67,7 +79,7 @@ def deploy(
         contract_id = wanted or default_contract_id(wasm)
         refs: dict[str, RefValue | None] = {} if alias is None else {ALIASES + alias: alias_value(contract_id)}
         with saving(run.session, logged("deploy", Path(file).name, alias), refs):
-            contract, receipt = run.session.deploy(
+            deployed, receipt = run.session.deploy(
                 wasm,
                 owner_bytes,
                 contract_id=wanted,
@@ -76,11 +88,11 @@ def deploy(
             )
         told = None if receipt is None else receipt_data(receipt, None, run.at.interfaces)
         ran = _receipt_lines(receipt, run.at, current)
-    data = {"contract": contract, "alias": alias, "owner": owner_bytes, "receipt": told}
+    data = {"contract": deployed, "alias": alias, "owner": owner_bytes, "receipt": told}
     if Path(file).with_suffix(ABI_SUFFIX).exists() and interface_of(wasm) is None:
         hints = [*hints, f"piecrust abi attach {file} {Path(file).with_suffix(ABI_SUFFIX)} -o FILE   (and deploy that)"]
     lines = fields(
-        {"contract": current.style.contract(contract.hex()), "alias": alias or "", "owner": owner_bytes.hex()}
+        {"contract": current.style.contract(deployed.hex()), "alias": alias or "", "owner": owner_bytes.hex()}
     )
     lines = [line for line in lines if line != "alias"]
     return Outcome(data, [*lines, *ran], hints=hints)

@@ -72,6 +72,18 @@ def test_a_damaged_bundle_is_refused(counting: Command, elsewhere: Command) -> N
     elsewhere("import", "missing", code=3)
 
 
+def test_a_contract_is_deployed_from_a_bundle(counting: Command, elsewhere: Command) -> None:
+    counting("export", "main", "--contract", "counter", "-o", "counter.bundle")
+    there = counting.json("contracts")["contracts"][0]
+    bundle = str(counting.directory / "counter.bundle")
+    made = elsewhere.json("deploy", bundle, "--alias", "counter")
+    assert (made["contract"], made["owner"]) == (there["contract"], "07" * 32)
+    assert elsewhere("query", "counter", "read_value").stdout.split()[0] == "252"
+    elsewhere("deploy", bundle, "--contract", "ab" * 32, code=3)
+    other = elsewhere.json("deploy", bundle, "--contract", there["contract"], "--id", "cd" * 32, "--owner", "01" * 32)
+    assert (other["contract"], other["owner"]) == ("cd" * 32, "01" * 32)
+
+
 def test_a_memory_image_goes_out_and_in(counting: Command) -> None:
     counting("export", "main~1", "--raw", "counter", "-o", "memory.bin")
     counting("import-raw", "memory.bin", "counter", "-m", "as before")
