@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from piecrust.objects import upkeep
 from piecrust.objects.disk import RealDisk, RealFile
-from piecrust.objects.errors import StoreClosed, StoreFull, StoreIOError
+from piecrust.objects.errors import CorruptStore, StoreClosed, StoreFull, StoreIOError
 from piecrust.objects.store import Store
-from support.crashes import Run, check, open_simulated
+from support.crashes import Run, check, keep_up, open_simulated
 from support.simulated_disk import Fault, SimulatedDisk
 from support.stores import make_commit, read_content
+
+Work = Callable[[Run, Store], None]
 
 
 def changes(disk: SimulatedDisk) -> list[str]:
@@ -120,30 +125,41 @@ def test_a_failed_sync_ends_the_handle_and_loses_nothing_acknowledged(run: Run) 
     check(run, run.disk.killed(), [first, second])
 
 
-def test_whatever_call_fails_the_store_stays_whole() -> None:
-    for error in (errno.EIO, errno.ENOSPC):
-        for short in (0, 20):
-            number = 0
-            while _survives(number, Fault(error, short=short)):
-                number += 1
-            assert number > 10
+def committing(run: Run, store: Store) -> None:
+    run.commit(store, 2, run.commit(store, 1), filler=700)
 
 
-def _survives(number: int, fault: Fault) -> bool:
+def sealing_and_collecting(run: Run, store: Store) -> None:
+    first = run.commit(store, 1)
+    run.give_up(store, [make_commit(store, b"garbage "), make_commit(store, b"garbage2")])
+    with contextlib.suppress(OSError):  # the thread that does this takes it as a failure of its own
+        keep_up(store)
+    store.seal()
+    run.commit(store, 2, first)
+    store.gc(retention_seconds=0)
+    run.commit(store, 3, first)
+
+
+@pytest.mark.parametrize("work", [committing, sealing_and_collecting])
+@pytest.mark.parametrize("fault", [Fault(errno.EIO), Fault(errno.ENOSPC), Fault(errno.ENOSPC, short=20)], ids=repr)
+def test_whatever_call_fails_the_store_stays_whole(work: Work, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "FRESH_OBJECTS_MAX", 1)
+    number = 0
+    while survives(work, number, fault):
+        number += 1
+    assert number > 10
+
+
+def survives(work: Work, number: int, fault: Fault) -> bool:
     """Fail the n-th call of a run; False when the run has no more calls."""
     run = Run()
     run.create()
     first_call = len(run.disk.calls)
     run.disk.faults = {first_call + number: fault}
-    acknowledged = ["created"]
-    try:
-        with run.open() as store:
-            first = run.commit(store, 1)
-            acknowledged.append(first)
-            acknowledged.append(run.commit(store, 2, first))
-    except (StoreFull, StoreIOError):
-        pass
+    with contextlib.suppress(StoreFull, StoreIOError, StoreClosed, CorruptStore), run.open() as store:
+        work(run, store)
     reached = len(run.disk.calls) > first_call + number
     run.disk.clear_faults()
+    acknowledged = ["created", *(event.mark for event in run.disk.events if event.name == "mark")]
     check(run, run.disk.killed(), acknowledged)
     return reached

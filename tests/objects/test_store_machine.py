@@ -11,7 +11,7 @@ from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import RefValue
 from piecrust.objects.store import Store
-from support.crashes import DIRECTORY, open_simulated, rotate
+from support.crashes import DIRECTORY, keep_up, open_simulated, rotate
 from support.simulated_disk import SimulatedDisk
 from support.stores import make_commit, read_content, stage_commit
 
@@ -141,6 +141,32 @@ class StoreMachine(RuleBasedStateMachine):
     def go_on_in_a_new_segment(self, handle: int) -> None:
         rotate(self.handles[handle])
 
+    @rule(handle=HANDLES, data=st.data())
+    @precondition(lambda self: len(self.contents) > len(self.kept))
+    def make_a_deleted_commit_again(self, handle: int, data: st.DataObject) -> None:
+        commit = data.draw(st.sampled_from(sorted(self.contents.keys() - self.kept)))
+        parent = self.parents[commit]
+        if parent is None or parent in self.kept:
+            self.handles[handle].refresh()
+            assert make_commit(self.handles[handle], self.contents[commit], parent=parent) == commit
+            self.note(commit, self.contents[commit], parent)
+
+    @rule(handle=HANDLES)
+    def seal(self, handle: int) -> None:
+        self.handles[handle].seal()
+
+    @rule(handle=HANDLES)
+    def make_tables(self, handle: int) -> None:
+        keep_up(self.handles[handle])
+
+    @rule(handle=HANDLES, retention=st.sampled_from([0.0, 1e6]))
+    def collect(self, handle: int, retention: float) -> None:
+        self.handles[handle].refresh()
+        found = self.handles[handle].gc(dry_run=True, retention_seconds=retention)
+        report = self.handles[handle].gc(retention_seconds=retention)
+        assert (report.commits_living, report.objects_dead) == (found.commits_living, found.objects_dead)
+        assert self.handles[handle].gc(retention_seconds=retention).commits_collected == 0
+
     @rule(handle=HANDLES)
     def reopen(self, handle: int) -> None:
         self.handles[handle].close()
@@ -168,7 +194,8 @@ class StoreMachine(RuleBasedStateMachine):
             commits = store.commits()
             assert len(commits) == len(set(commits))
             assert set(commits) == self.kept
-            for commit in commits[-3:]:
+            for commit in commits[:2] + commits[-2:]:
+                store._reader.cache.clear()
                 assert read_content(store, commit) == self.contents[commit]
                 parent = self.parents[commit]
                 assert store.graph(commit).parents == (() if parent is None else (parent,))
@@ -176,5 +203,5 @@ class StoreMachine(RuleBasedStateMachine):
         assert [record.sequence for record in records] == list(reversed(range(self.operations)))
 
 
-StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestStoreMachine = StoreMachine.TestCase

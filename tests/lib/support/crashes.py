@@ -16,6 +16,7 @@ from piecrust.objects.errors import NotAStore
 from piecrust.objects.format import SEGMENT_BYTES_MAX
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.oplog import Operation
 from piecrust.objects.store import Store
 
 from support.simulated_disk import ROOT, SimulatedDisk, Stable
@@ -35,6 +36,7 @@ class Run:
 
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     contents: dict[CommitId, bytes] = field(default_factory=dict)  # of every commit that was tried
+    given_up: set[CommitId] = field(default_factory=set)  # commits that somebody tried to delete
     clock: int = 0
     start: Stable = field(default_factory=Stable)
 
@@ -74,6 +76,14 @@ class Run:
             self.disk.mark(commit)
         return commit
 
+    def give_up(self, store: Store, commits: list[CommitId]) -> None:
+        """Delete commits."""
+        self.given_up |= set(commits)
+        transaction = store.transaction()
+        for commit in commits:
+            transaction.delete(commit)
+        transaction.publish(Operation("delete"))
+
 
 def rotate(store: Store) -> None:
     """Go on in a new segment."""
@@ -109,7 +119,7 @@ def check(run: Run, disk: SimulatedDisk, marks: list[object]) -> None:
 def look(run: Run, store: Store, acknowledged: list[CommitId]) -> None:
     """Raise unless every acknowledged commit is there, and every commit that is there is whole."""
     commits = store.commits()
-    missing = set(acknowledged) - set(commits)
+    missing = set(acknowledged) - set(commits) - run.given_up
     assert not missing, f"lost {missing}"
     for commit in commits:
         if commit in run.contents:
@@ -153,3 +163,40 @@ def keep_up(store: Store) -> None:
     """Do what the upkeep thread would."""
     upkeep = store._to_write().upkeep
     upkeep.run(upkeep._steps)
+
+
+def program(run: Run, seed: int, steps: int) -> None:
+    """A random run: commits, batches, deletions, new segments, tables, packs, collected garbage, other handles."""
+    rng = random.Random(seed)
+    store = run.open()
+    try:
+        for number in range(steps):
+            living = [commit for commit in store.commits() if commit in run.contents]
+            parent = rng.choice([None, *living[-4:]])
+            match rng.choices(range(8), [8, 2, 2, 2, 2, 1, 2, 1])[0]:
+                case 0:
+                    run.commit(store, 100 * seed + number, parent, filler=rng.choice([0, 0, 700, 5000]))
+                case 1:
+                    commits = []
+                    with store.batch():
+                        for part in range(rng.randrange(1, 4)):
+                            parent = run.commit(store, 10**6 * (part + 1) + number, parent, acknowledge=False)
+                            commits.append(parent)
+                    for commit in commits:
+                        run.disk.mark(commit)
+                case 2:
+                    free = sorted(set(living) - set(store.refs().values()))
+                    run.give_up(store, rng.sample(free, min(len(free), 2)))
+                case 3:
+                    rotate(store)
+                case 4:
+                    keep_up(store)
+                case 5:
+                    store.seal()
+                case 6:
+                    store.gc(retention_seconds=0)
+                case _:
+                    store.close()
+                    store = run.open()
+    finally:
+        store.close()
