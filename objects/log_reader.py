@@ -321,7 +321,12 @@ class LogReader:
     def _next_operation(self, source: Source) -> int:
         """The sequence number after the last operation of a source that is in the catalog."""
         newest = next((f for f in self.catalog.operations() if f.source.salt == source.salt), None)
-        return 0 if newest is None else newest.first + len(read_operations(newest))
+        if newest is not None:
+            return newest.first + len(read_operations(newest))
+        try:
+            return checkpoint_ledger(source, read_checkpoint(source)).next_operation
+        except CorruptStore:
+            return 0  # a pack that begins without one says itself how its operations are counted
 
     def _take_in(
         self,

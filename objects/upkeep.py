@@ -82,7 +82,7 @@ class Upkeep:
             self._rest_until = time.monotonic() + _REST_SECONDS
 
     def _slowly(self) -> None:
-        if not self._file.try_lock():
+        if not self.alone.try_enter():
             self._rest_until = time.monotonic() + _REST_SECONDS
             return
         try:
@@ -90,7 +90,7 @@ class Upkeep:
                 if self._stop.wait(_PAUSE_SECONDS):
                     return
         finally:
-            self._file.unlock()
+            self.alone.leave()
 
     def _steps(self) -> Generator[None, None, None]:
         yield from self._compact()

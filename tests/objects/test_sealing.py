@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,38 @@ def test_a_thread_does_it_on_a_real_disk(tmp_path: Path) -> None:
     with Store.open(tmp_path, read_only=True) as store:
         assert store._log.catalog.fresh_count() <= 20
         assert sorted(store.commits()) == sorted(made)
+
+
+def test_sealing_at_once_waits_for_the_thread_that_seals(tmp_path: Path) -> None:
+    """An flock does not keep two threads apart that share the file."""
+    Store.create(tmp_path, segment_bytes_max=1 << 16)
+    with Store.open(tmp_path, lock_seconds=0.01) as store:
+        alone = store._to_write().upkeep.alone
+        refused: list[bool] = []
+
+        def attempt() -> None:
+            refused.append(not alone.try_enter())
+            with pytest.raises(StoreLocked):
+                store.seal()
+
+        with alone:
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            thread.join()
+        assert refused == [True]
+        store.seal()
+
+
+def test_operations_of_a_segment_that_a_table_covers_in_part_keep_their_numbers(run: Run) -> None:
+    with run.open() as store:
+        head = None
+        for number in range(12):
+            if number == 4:
+                rotate(store)
+                keep_up(store)
+            if number == 8:
+                rotate(store)
+            head = run.commit(store, number, head)
+    for read_only in (True, False):
+        with open_simulated(run.disk.killed(), read_only=read_only) as store:
+            assert [record.sequence for record in store.operations()] == list(reversed(range(12)))
