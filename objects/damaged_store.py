@@ -15,7 +15,6 @@ from piecrust.objects.durable import Durable
 from piecrust.objects.errors import CorruptObject, CorruptStore, ObjectNotFound
 from piecrust.objects.findings import Item
 from piecrust.objects.format import Layout
-from piecrust.objects.frame import EntryFlags
 from piecrust.objects.frame_check import CheckedFrame, LooseSource
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
@@ -84,10 +83,10 @@ class DamagedStore:
 
     def kept(self) -> list[CommitId]:
         """The commits that are kept: those of `Store.commits`."""
-        exceptions = self.log.ledger.exceptions
-        flags = {CommitId(address): of for address, of in self.log.catalog.commits().items()}
-        kept = {commit: exceptions.get(commit, bool(of & EntryFlags.KEPT)) for commit, of in flags.items()}
-        return sorted(commit for commit, keep in (kept | exceptions).items() if keep)
+        ledger = self.log.ledger
+        known = {CommitId(address): flags for address, flags in self.log.catalog.commits().items()}
+        kept = {commit: ledger.kept(commit, flags) for commit, flags in known.items()}
+        return sorted(commit for commit, keep in (kept | ledger.exceptions).items() if keep)
 
     def sources(self) -> Iterator[CheckedSource]:
         """Every file that the log names and that is there, oldest first, the active segment last."""

@@ -38,6 +38,11 @@ class CheckedFrame(NamedTuple):
     chain: bytes = b""
 
     @property
+    def whole(self) -> bool:
+        """Whether its hash is right, whatever it follows."""
+        return bool(self.chain)
+
+    @property
     def end(self) -> int:
         """Where the next frame begins."""
         return self.offset + len(self.data)

@@ -122,7 +122,8 @@ class _Repair:
             raise
         there = {checked.source.salt for checked in sources} - {checked.source.salt for checked in damaged}
         ledger = self._store.log.ledger
-        lost = {named.salt for named in [*ledger.packs, *ledger.segments]} - there
+        lost = {pack.salt for pack in ledger.packs} | {closed.salt for closed in ledger.segments}
+        lost -= there
         unsure = any(file.path == self._layout.durable for file in self._before.files)
         quarantined: list[Path] = []
         if damaged or lost or packs or unsure:
@@ -147,7 +148,7 @@ class _Repair:
         alive = roots_of(self._store)
         history, _ = check.lineage(alive)
         for commit, value in history:
-            if commit in alive:
+            if commit in alive or commit in salvage.kept:
                 check.content(commit, value)
 
     def _mended(self, there: set[bytes], packs: list[PackName]) -> Ledger:

@@ -20,7 +20,7 @@ from piecrust.objects.frame import (
 )
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.kinds import Kind
-from piecrust.objects.log_writer import LogWriter
+from piecrust.objects.log_reader import LogReader
 from piecrust.objects.oplog import OperationRecord, pack_history, unpack_history, unpack_records
 from piecrust.objects.pack import PackWriter
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, ScannedFrame, SegmentHeader, scan
@@ -38,7 +38,7 @@ Item = tuple[Kind, bytes]
 class Rewriter:
     """Collects objects and operation records into new packs."""
 
-    def __init__(self, log: LogWriter, graph: CommitGraph, bytes_max: int) -> None:
+    def __init__(self, log: LogReader, graph: CommitGraph, bytes_max: int) -> None:
         self.packs: list[PackName] = []  # those that are complete
         self.copied: set[Item] = set()
         self._log, self._graph, self._bytes_max = log, graph, bytes_max
@@ -104,7 +104,7 @@ class Rewriter:
 class _Pack:
     """A pack that is being written."""
 
-    def __init__(self, log: LogWriter) -> None:
+    def __init__(self, log: LogReader) -> None:
         self.writer = PackWriter(log.disk, log.layout, "pack")
         self.records = Records()
         self._header = SegmentHeader.new(0)
