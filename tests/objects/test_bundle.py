@@ -17,6 +17,7 @@ from piecrust.objects.bundle_reader import Imported, read_bundle
 from piecrust.objects.bundle_writer import write_contracts, write_history, write_state_alone
 from piecrust.objects.commit import Commit, commit_id
 from piecrust.objects.errors import (
+    Conflict,
     CorruptObject,
     InvalidFormat,
     InvalidProof,
@@ -205,6 +206,32 @@ def test_an_import_that_is_cut_off_leaves_no_commit_and_goes_on(open_store, monk
     assert len(imported(store, WHOLE).commits) == 4
     whole(store, SAMPLE.merge)
     assert sum(1 for _ in store.operations()) < 2 * pieces
+
+
+class CollectingStream(io.BytesIO):
+    """Has garbage collected through another handle when half of it was read."""
+
+    def __init__(self, data: bytes, store: Store) -> None:
+        super().__init__(data)
+        self._store, self._half = store, len(data) // 2
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self._half is not None and self.tell() > self._half:
+            self._half = None
+            self._store.gc(retention_seconds=0)
+        return super().read(size)
+
+
+def test_garbage_that_is_collected_meanwhile_does_not_leave_half_a_commit(open_store, monkeypatch):
+    monkeypatch.setattr(bundle_state, "PIECE_BYTES", PAGE_BYTES)
+    store, other = open_store("store"), open_store("store")
+    try:
+        read_bundle(store, CollectingStream(WHOLE, other))
+    except (Conflict, InvalidFormat):
+        assert store.commits() == []
+        assert len(imported(store, WHOLE).commits) == 4
+    for commit in (SAMPLE.first, SAMPLE.ours, SAMPLE.theirs, SAMPLE.merge):
+        whole(store, commit)
 
 
 def test_every_flipped_byte_is_noticed(open_store):

@@ -179,3 +179,18 @@ def test_a_vm_exports_imports_and_replays(vm: VM, counting: list[CommitId], open
     assert other.import_bundle(tmp_path / "news", branch="main").tip == counting[-1]
     assert [told.holds for told in other.replay("main", workers=1)] == [Holds.YES] * 3
     assert [told.commit for told in other.replay("main", since="main~1", workers=1)] == counting[-1:]
+
+
+def test_a_state_without_history_survives_the_collection_of_garbage(
+    vm: VM, counting: list[CommitId], open_vm: OpenVM, tmp_path: Path
+) -> None:
+    vm.export("main", tmp_path / "alone", history=False)
+    other = open_vm(tmp_path / "other")
+    other.import_bundle(tmp_path / "alone", branch="main")
+    other.store.gc()
+    assert value(other, counting[-1]) == value(vm, counting[-1])
+    assert [info.id for info in other.log("main")] == counting[::-1]
+    assert [told.holds for told in other.replay("main", workers=1)] == [Holds.UNKNOWN] * 3
+    vm.export("main", tmp_path / "all")
+    other.import_bundle(tmp_path / "all")
+    assert [told.holds for told in other.replay("main", workers=1)] == [Holds.YES] * 3
