@@ -64,6 +64,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "ContractRefused": ExitCode.ABI,
     "MissingOwner": ExitCode.USAGE,
     "GasLimitInvalid": ExitCode.USAGE,
+    "TimeLimitInvalid": ExitCode.USAGE,
     "InvalidHostQuery": ExitCode.USAGE,
     "ArgumentError": ExitCode.ABI,
     "DecodeError": ExitCode.ABI,

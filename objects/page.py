@@ -9,7 +9,6 @@ from blake3 import blake3
 PAGE_BYTES: Final = 65536
 RANGE_BYTES: Final = 4096  # changes within a page are noted in ranges of this size: one bit of a 16-bit mask each
 RANGES: Final = PAGE_BYTES // RANGE_BYTES
-ALL_RANGES: Final = (1 << RANGES) - 1
 
 ZERO_PAGE: Final = bytes(PAGE_BYTES)
 ZERO_PAGE_HASH: Final = blake3(ZERO_PAGE).digest()

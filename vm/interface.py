@@ -31,7 +31,6 @@ ADDRESSES_64 = 1 << 42
 CALL_TYPE = FunctionType((ValueType.I32,), (ValueType.I32,))
 """Argument length in, result length out."""
 
-INIT = "init"
 
 _SIGNATURES = {  # P is an address of the contract's memory
     "c": "PPiiI i",
@@ -71,11 +70,6 @@ class ContractInterface:
     argument_offset: int
     functions: frozenset[str]
     imports: tuple[tuple[str, str], ...]  # module and name, in order
-
-    @property
-    def has_init(self) -> bool:
-        """Whether the contract has a function that runs at its deployment, and only then."""
-        return INIT in self.functions
 
 
 def accept(wasm: bytes, validate: Callable[[bytes], None]) -> tuple[Module, ContractInterface]:

@@ -347,6 +347,11 @@ def test_damaged_store(counting: Command) -> None:
     assert "see piecrust fsck" in reading.stderr
 
 
+@pytest.mark.parametrize("limit", ["--gas-limit=-1", "--time-limit=0", "--time-limit=nan"])
+def test_limits_that_make_no_sense(counting: Command, limit: str) -> None:
+    assert "limit" in counting("query", "counter", "read_value", limit, code=2).stderr
+
+
 def test_what_a_damaged_store_misses_counts_as_damaged(counting: Command) -> None:
     segment = max((counting.directory / ".piecrust" / "log").iterdir())
     data = bytearray(segment.read_bytes())
