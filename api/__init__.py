@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from piecrust.vm.host_queries import HostQuery
     from piecrust.vm.limits import DEFAULT_GAS_LIMIT
     from piecrust.vm.openings import PageOpening
-    from piecrust.vm.receipt import CallTree, CallTreeElement, FailedFrame, Receipt
+    from piecrust.vm.receipt import CallTree, CallTreeElement, FailedCall, FailedFrame, Receipt
     from piecrust.vm.session import Session
     from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
     from piecrust.vm.vm import VM
@@ -111,7 +111,7 @@ _MODULES = {
     "piecrust.vm.host_queries": "HostQuery",
     "piecrust.vm.limits": "DEFAULT_GAS_LIMIT",
     "piecrust.vm.openings": "PageOpening",
-    "piecrust.vm.receipt": "CallTree CallTreeElement FailedFrame Receipt",
+    "piecrust.vm.receipt": "CallTree CallTreeElement FailedCall FailedFrame Receipt",
     "piecrust.vm.session": "Session",
     "piecrust.vm.verdict": "Derived Divergence Holds Verdict",
     "piecrust.vm.vm": "VM",
@@ -148,6 +148,7 @@ __all__ = [
     "EncodeError",
     "EngineError",
     "Event",
+    "FailedCall",
     "FailedFrame",
     "GasLimitInvalid",
     "Holds",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from piecrust.cli.interfaces import Interfaces
     from piecrust.objects.steps import Event as RecordedEvent
     from piecrust.vm.events import Event
-    from piecrust.vm.receipt import CallTree, Receipt
+    from piecrust.vm.receipt import FailedCall, Receipt
     from piecrust.vm.rkyv.types import RustType
 
 Label = Callable[[ContractId], str]
@@ -41,6 +41,18 @@ def receipt_data(receipt: Receipt[Any], returns: RustType | None, interfaces: In
                 "depth": element.depth,
             }
             for element in receipt.call_tree
+        ],
+        "failed_calls": [
+            {
+                "contract": call.contract,
+                "function": call.function,
+                "gas_limit": u64(call.limit),
+                "gas_spent": u64(call.spent),
+                "depth": call.depth,
+                "position": call.position,
+                "reason": call.reason,
+            }
+            for call in receipt.failed_calls
         ],
     }
 
@@ -83,13 +95,24 @@ def event_lines(events: Sequence[Event], label: Label, style: Style, interfaces:
     return lines
 
 
-def trace_lines(tree: CallTree, label: Label, style: Style) -> list[str]:
-    """The frames of a call that succeeded, callers before callees, in the order of the calls.
+def trace_lines(receipt: Receipt[Any], label: Label, style: Style) -> list[str]:
+    """The frames of a call, callers before callees, in the order of the calls; failed ones say why.
 
     Gas is each frame's own, what its callees spent not counted; a failed callee's is part of its caller's.
     """
-    return [
-        f"{'  ' * element.depth}{style.contract(label(element.contract))}.{element.function}"
-        + style.faint(f"  gas {element.spent:,} of {element.limit:,}, memory {element.memory_length:,}")
-        for element in reversed(list(tree))
-    ]
+    lines: list[str] = []
+    failed = list(receipt.failed_calls)
+    for position, element in enumerate(reversed(list(receipt.call_tree))):
+        while failed and failed[0].position <= position:
+            lines.append(_failed_line(failed.pop(0), label, style))
+        lines.append(
+            f"{'  ' * element.depth}{style.contract(label(element.contract))}.{element.function}"
+            + style.faint(f"  gas {element.spent:,} of {element.limit:,}, memory {element.memory_length:,}")
+        )
+    return [*lines, *(_failed_line(call, label, style) for call in failed)]
+
+
+def _failed_line(call: FailedCall, label: Label, style: Style) -> str:
+    why = "taken back with its caller" if call.reason is None else f"failed: {call.reason}"
+    name = f"{'  ' * call.depth}{style.contract(label(call.contract))}.{call.function}"
+    return f"{name}{style.faint(f'  gas {call.spent:,} of {call.limit:,}')}  {style.removed(why)}"

@@ -22,7 +22,7 @@ from piecrust.vm.instance import apply_segments
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, GAS_LIMIT_MAX, OWNER_OVERHEAD_BYTES
 from piecrust.vm.memory import Memory
 from piecrust.vm.modules import Modules
-from piecrust.vm.receipt import Receipt, call_tree
+from piecrust.vm.receipt import Receipt, call_tree, failed_calls
 from piecrust.vm.recorder import Recorder, failure_of
 from piecrust.vm.values import encodable
 
@@ -186,7 +186,8 @@ class Calls:
     def _receipt(self, data: bytes, frame: Frame) -> Receipt[bytes]:
         execution = self._execution
         events, execution.events = tuple(execution.events), []
-        return Receipt(data, frame.spent, frame.limit, events, call_tree(frame))
+        caught = failed_calls(frame, execution.caught) if execution.caught else ()
+        return Receipt(data, frame.spent, frame.limit, events, call_tree(frame), caught)
 
 
 def _remembering(feed: Feed, fed: list[bytes]) -> Feed:

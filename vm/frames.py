@@ -21,7 +21,7 @@ from piecrust.vm.host import active
 from piecrust.vm.host_queries import RegisteredQuery
 from piecrust.vm.instance import Instance
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CALL_DEPTH_MAX
-from piecrust.vm.receipt import FailedFrame
+from piecrust.vm.receipt import CaughtFailure, FailedFrame
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.undo import UndoLog
 
@@ -90,6 +90,7 @@ class Execution:
         "_undo",
         "_used",
         "answers",
+        "caught",
         "contain_failures",
         "contracts",
         "debug_messages",
@@ -123,6 +124,7 @@ class Execution:
         self.transient = transient
         self.events: list[Event] = []
         self.answers: list[QueryAnswer] = []
+        self.caught: list[CaughtFailure] = []  # failed callees of the running top-level call
         self.debug_messages: list[str] = []
         self.feed: Feed | None = None
         self.hook: CallHook | None = None
@@ -155,6 +157,8 @@ class Execution:
             CallFailed: The call failed. Its events are in `events`, reverted.
         """
         self.answers = []
+        if self.caught:
+            self.caught = []
         self.nested = 0
         self.root_caller = caller
         if caller is not None:
@@ -218,6 +222,7 @@ class Execution:
             self.top = caller
             frame.reason = str(error)
             caller.failed = frame
+            self.caught.append((caller, len(caller.children), frame))
             raise
         self._ran.add(caller.contract.memory)
         self.top = caller

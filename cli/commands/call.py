@@ -136,7 +136,7 @@ def query(
             receipt, rust, target = ask.at_revision(revision)
             lines = [line] if (line := value_line(receipt, rust)) else []
             if trace:
-                lines += [*trace_lines(receipt.call_tree, at.label, style), gas_line(receipt, style)]
+                lines += [*trace_lines(receipt, at.label, style), gas_line(receipt, style)]
             told = receipt_data(receipt, rust, at.interfaces)
             return Outcome({"contract": target, "function": function, **told}, lines)
         if not left or not right:
@@ -216,5 +216,5 @@ def receipt_lines(
     lines = [line] if (line := value_line(receipt, rust)) else []
     lines += event_lines(receipt.events, at.label, style, at.interfaces)
     if trace:
-        lines += trace_lines(receipt.call_tree, at.label, style)
+        lines += trace_lines(receipt, at.label, style)
     return [*lines, gas_line(receipt, style)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from piecrust.cli.render import count, size
 from piecrust.cli.working_state import opened, store_directory
 
 if TYPE_CHECKING:
+    from piecrust.cli.command import Settings
     from piecrust.cli.style import Style
     from piecrust.objects.findings import Report
 
@@ -69,22 +72,68 @@ def fsck(
     context: typer.Context,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Look at files and refs alone, not at every object.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Save what is whole, move damaged files to quarantine/.")
+    ] = False,
+    heal_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DIR", help="With --repair: another store to take from what is lost."),
+    ] = None,
 ) -> Outcome:
-    """Check the store: every file, object, commit and ref. Exit code 1 if there is damage.
+    """Check the store: every file, object, commit and ref. Exit code 1 if there is damage, or some is left.
 
-    Nothing is written, and others may go on committing.
+    Without --repair nothing is written, and others may go on committing. A repair writes nothing over: files that are
+    damaged go to quarantine/ as they are, after all that is whole in them was copied.
 
     Examples:
       piecrust fsck
       piecrust fsck --quick --json
+      piecrust fsck --repair --from ../backup
     """
     from piecrust.objects.fsck import fsck as check
 
     current = settings(context)
+    if repair and quick:
+        raise UsageError("--repair looks at everything: leave --quick out")
+    if heal_from is not None and not repair:
+        raise UsageError("--from belongs to --repair", hints=["piecrust fsck --repair --from DIR"])
+    if repair:
+        return _repair(current, heal_from)
     with progress("fsck") as bar:
         report = check(store_directory(current), full=not quick, progress=bar.tell)
     lines = _report_lines(report, current.style)
-    return Outcome(_report_data(report), lines, ExitCode.OK if report.clean else ExitCode.NEGATIVE)
+    hints = [] if report.clean else ["piecrust fsck --repair --from DIR   (a copy of the store, if there is one)"]
+    return Outcome(_report_data(report), lines, ExitCode.OK if report.clean else ExitCode.NEGATIVE, hints=hints)
+
+
+def _repair(current: Settings, heal_from: str | None) -> Outcome:
+    """Repair the store, and tell what was damaged, what was done and what is lost."""
+    from piecrust.objects.repair import repair
+    from piecrust.objects.store import Store
+
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress("fsck"))
+        other = stack.enter_context(Store.open(Path(heal_from), read_only=True)) if heal_from is not None else None
+        done = repair(store_directory(current), heal_from=other, progress=bar.tell)
+    lines = _report_lines(done.before, current.style)
+    if not done.before.clean:
+        lines += [f"in quarantine: {path}" for path in done.quarantined]
+        lines += [f"made anew: {path}" for path in done.rebuilt]
+        lines.append(f"{count(done.salvaged, 'object')} saved from damaged files, {len(done.healed):,} healed")
+        if done.after.clean:
+            lines.append(current.style.added("The store is whole again."))
+        else:
+            lines += ["What is left:", *_report_lines(done.after, current.style)]
+    data = {
+        "repaired": not done.before.clean,
+        "quarantined": [str(path) for path in done.quarantined],
+        "rebuilt": [str(path) for path in done.rebuilt],
+        "salvaged": done.salvaged,
+        "healed": [{"kind": healed.kind.name.lower(), "address": healed.address} for healed in done.healed],
+        "before": _report_data(done.before),
+    }
+    code = ExitCode.OK if done.after.clean else ExitCode.NEGATIVE
+    return Outcome(_report_data(done.after) | {"repair": data}, lines, code)
 
 
 def _report_data(report: Report) -> dict[str, Any]:

@@ -108,6 +108,18 @@ class TestCall:
         assert lines[2].startswith("eventer.emit_numbers  gas ")
         assert lines[3].startswith("gas ")
 
+    def test_shows_the_frames_that_failed_inside_of_a_call(self, store: Command) -> None:
+        there = "00" * 31 + "01"
+        store("deploy", contract_file("crossover"), "--alias", "here")
+        store("deploy", contract_file("crossover"), "--alias", "there", "--id", there)
+        lines = store("call", "here", "set_around", there, "5", "6", "true", "--trace").lines
+        frames = [line for line in lines if line.lstrip().startswith(("here.", "there."))]
+        assert frames[0].startswith("here.set_around  gas ")
+        assert frames[1].startswith("  there.set_caller_and_panic  gas ")
+        assert frames[1].endswith("  failed: panic: the caller's value 6 was set in vain")
+        assert frames[2].startswith("    here.set  gas ")
+        assert frames[2].endswith("  taken back with its caller")
+
     def test_accepts_what_a_contract_feeds(self, store: Command) -> None:
         store("deploy", contract_file("feeder"), "--alias", "feeder")
         fed = store.json("call", "feeder", "feed_numbers", "u32:3", "--feed")["fed"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from support.command import Command
 
@@ -53,6 +56,41 @@ def test_damage_is_a_negative_verdict_that_names_the_commits(counting: Command) 
     lines = counting("fsck", code=1).lines
     assert lines[0].startswith("file ")
     assert lines[-1].startswith("Checked ")
+
+
+def test_a_repair_puts_damage_away_and_heals_what_a_copy_has(counting: Command, tmp_path: Path) -> None:
+    counting("log")
+    shutil.copytree(counting.directory / ".piecrust", tmp_path / "copy" / ".piecrust")
+    segment = max((counting.directory / ".piecrust" / "log").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[1500] ^= 1
+    segment.write_bytes(data)
+    answer = counting.json("fsck", "--repair", "--from", str(tmp_path / "copy"))
+    assert answer["clean"]
+    assert answer["repair"]["repaired"]
+    assert [Path(path).name for path in answer["repair"]["quarantined"]] == [segment.name]
+    assert not answer["repair"]["before"]["clean"]
+    assert counting("query", "counter", "read_value").stdout == "255\n"
+    counting("call", "counter", "increment")
+    assert counting.json("commit")["created"]
+    assert counting("fsck", "--repair").lines[0] == "No damage."
+
+
+def test_what_is_lost_is_told_after_a_repair(counting: Command) -> None:
+    segment = max((counting.directory / ".piecrust" / "log").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[1500] ^= 1
+    segment.write_bytes(data)
+    lines = counting("fsck", "--repair", code=1).lines
+    assert any(line.startswith("in quarantine: ") for line in lines)
+    assert "What is left:" in lines
+    assert any(line.startswith("commit ") for line in lines[lines.index("What is left:") :])
+
+
+def test_options_of_a_repair_that_make_no_sense_are_refused(counting: Command) -> None:
+    counting("fsck", "--repair", "--quick", code=2)
+    counting("fsck", "--from", ".", code=2)
+    counting("fsck", "--repair", "--from", "nowhere", code=3)
 
 
 def test_there_must_be_a_store(piecrust: Command) -> None:

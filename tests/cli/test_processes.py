@@ -72,8 +72,8 @@ SESSION: list[tuple[int, list[str]]] = [
 FIELDS = {
     "init": "directory created branch",
     "deploy": "contract alias owner receipt",
-    "call": "contract function value type data gas_spent gas_limit events call_tree fed debug",
-    "query": "contract function value type data gas_spent gas_limit events call_tree",
+    "call": "contract function value type data gas_spent gas_limit events call_tree failed_calls fed debug",
+    "query": "contract function value type data gas_spent gas_limit events call_tree failed_calls",
     "meta set": "name value before",
     "meta get": "metadata",
     "meta unset": "name before",
