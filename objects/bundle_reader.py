@@ -72,7 +72,11 @@ def read_bundle(store: Store, stream: BinaryIO, *, report: Report | None = None)
                 if report is not None:
                     report(offset + len(item.body))
             return importer.end()
-        except ObjectNotFound as error:
+        except (ObjectNotFound, InvalidFormat) as error:
+            if importer.is_beside_a_collection:
+                raise _collected() from error
+            if isinstance(error, InvalidFormat):
+                raise
             raise InvalidFormat(WHAT, f"it lacks something: {error}", offset) from error
 
 
@@ -90,6 +94,12 @@ class _Importer:
         self._coming: tuple[CommitId, Commit] | None = None  # whose state comes
         self._state: IncomingState | None = None
         self._claims: dict[bytes, ContractClaim] = {}
+
+    @property
+    def is_beside_a_collection(self) -> bool:
+        """Whether garbage was collected since it began: what it had published before may be gone."""
+        self._store.refresh()
+        return self._store.generation != self._generation
 
     def take(self, item: Item) -> None:
         """One item more."""
@@ -256,12 +266,12 @@ class _Importer:
         objects = self._pieces.objects
         for commit in new:
             objects.keep(commit)
-        if self._store.generation != self._generation:
-            self._check_still_there(header, new)
+        if self.is_beside_a_collection:
+            self._check_still_there(new)
         if new or objects.deleted or any(True for _ in objects.staged()):
             objects.publish(Operation(OPERATION, (header.tip.hex(),)))
 
-    def _check_still_there(self, header: Header, new: list[CommitId]) -> None:
+    def _check_still_there(self, new: list[CommitId]) -> None:
         """Objects that were published before the commits that need them may have been taken for garbage."""
         objects, seen = self._pieces.objects, set[tuple[Kind, bytes]]()
         try:
@@ -269,7 +279,7 @@ class _Importer:
         except ObjectNotFound:
             there = False
         if not there:
-            raise Conflict(OPERATION, header.tip, None)
+            raise _collected()
 
     def _place_of(self, commit: CommitId) -> Commit:
         found = self._commits.get(commit) or self._ancestors.get(commit)
@@ -280,6 +290,12 @@ class _Importer:
 
     def _fail(self, reason: str, item: Item) -> NoReturn:
         raise InvalidFormat(WHAT, reason, item.offset)
+
+
+def _collected() -> Conflict:
+    conflict = Conflict(OPERATION, "the store as it was", "the store after a collection of garbage")
+    conflict.add_note("import the bundle again")
+    return conflict
 
 
 def _claimed(claim: ContractClaim) -> tuple[object, ...]:
