@@ -59,7 +59,7 @@ def test_damage_is_a_negative_verdict_that_names_the_commits(counting: Command) 
 
 
 def test_a_repair_puts_damage_away_and_heals_what_a_copy_has(counting: Command, tmp_path: Path) -> None:
-    counting("log")
+    root = counting("root").stdout
     shutil.copytree(counting.directory / ".piecrust", tmp_path / "copy" / ".piecrust")
     segment = max((counting.directory / ".piecrust" / "log").iterdir())
     data = bytearray(segment.read_bytes())
@@ -70,9 +70,8 @@ def test_a_repair_puts_damage_away_and_heals_what_a_copy_has(counting: Command, 
     assert answer["repair"]["repaired"]
     assert [Path(path).name for path in answer["repair"]["quarantined"]] == [segment.name]
     assert not answer["repair"]["before"]["clean"]
-    assert counting("query", "counter", "read_value").stdout == "255\n"
-    counting("call", "counter", "increment")
-    assert counting.json("commit")["created"]
+    assert counting("root").stdout == root
+    counting("branch", "other")
     assert counting("fsck", "--repair").lines[0] == "No damage."
 
 
