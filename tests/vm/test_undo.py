@@ -187,6 +187,32 @@ steps = st.one_of(
 bases = st.sampled_from([(), (0, 2), (0, 1, 2, 3, 20, 65_535), tuple(range(24)), (*range(20), 300)])
 
 
+few_addresses = st.sampled_from([0, 2 * PAGE_BYTES])
+few_steps = st.one_of(
+    st.tuples(st.just("store"), few_addresses, st.integers(0, 2)),
+    st.tuples(st.just("store"), few_addresses, st.integers(0, 2)),
+    st.tuples(st.just("checkpoint")),
+    st.tuples(st.just("checkpoint")),
+    st.tuples(st.just("fail"), st.integers(1, 3)),
+    st.tuples(st.just("fail"), st.integers(1, 3)),
+    st.tuples(st.just("settle")),
+    st.tuples(st.just("commit")),
+    st.tuples(st.just("look")),
+)
+
+
+def run(base: tuple[int, ...], program: list[tuple[object, ...]]) -> None:
+    with host_functions():
+        pair = Pair({index: page(index) for index in base})
+        try:
+            for name, *arguments in program:
+                note(f"{name}{tuple(arguments)}")
+                getattr(pair, str(name))(*arguments)
+            pair.compare()
+        finally:
+            pair.close()
+
+
 @pytest.mark.parametrize(
     ("bulk", "hot"), [(memory.BULK_GRANULES, writes.HOT_MAX), (memory.BULK_GRANULES, 2), (3, 3), (0, 1)]
 )
@@ -197,19 +223,19 @@ def test_memory_is_what_the_model_says(
 ) -> None:
     """`bulk` granules are much already, so that little is archived as much is; and few are kept as hot."""
     with (
-        host_functions(),
         patch.object(memory, "BULK_GRANULES", bulk),
         patch.object(memory, "RESIDENT_GRANULES", bulk * 4),
         patch.object(writes, "HOT_MAX", hot),
     ):
-        pair = Pair({index: page(index) for index in base})
-        try:
-            for name, *arguments in program:
-                note(f"{name}{tuple(arguments)}")
-                getattr(pair, str(name))(*arguments)
-            pair.compare()
-        finally:
-            pair.close()
+        run(base, program)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(base=bases, program=st.lists(few_steps, min_size=10, max_size=60))
+def test_memory_is_what_the_model_says_where_few_granules_are_written_over_and_over(
+    tracker: str, base: tuple[int, ...], program: list[tuple[object, ...]]
+) -> None:
+    run(base, program)
 
 
 @pytest.fixture
