@@ -82,6 +82,8 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
     "Plumbing": (
         CommandEntry("cat-object", "plumbing", "Print one stored object."),
         CommandEntry("rev-parse", "plumbing", "Turn revisions into commit ids."),
+        CommandEntry("delete-commit", "plumbing", "Give commits up; `gc` takes their room back."),
+        CommandEntry("finalize-commit", "plumbing", "Pin a commit and its ancestors for ever."),
         CommandEntry("ls-contracts", "plumbing", "List contracts, one per line, for scripts."),
     ),
 }

@@ -1,4 +1,4 @@
-"""`cat-object`, `rev-parse` and `ls-contracts`: small tools for scripts."""
+"""Small tools for scripts: single objects, ids of revisions, lists, and commits given up or pinned."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 from piecrust.cli.command import Outcome
 from piecrust.cli.command_errors import Ambiguous, Missing, UsageError
+from piecrust.cli.execution import logged
 from piecrust.cli.render import hex_dump
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import Address
 from piecrust.objects.kinds import Kind
+from piecrust.objects.refs import PINS
 from piecrust.objects.revision import resolve_range
 
 DIGITS_MIN = 4
@@ -128,3 +130,45 @@ def ls_contracts(
         for record in records
     ]
     return Outcome({"contracts": data}, lines)
+
+
+def delete_commit(
+    context: typer.Context,
+    revisions: Annotated[list[str], typer.Argument(metavar="REV", help="The commits.")],
+) -> Outcome:
+    """Give commits up, in one step; no other commit changes.
+
+    What only they have is gone with the next `gc`. A commit that a branch or a tag is at, or that was finalized, is
+    refused.
+
+    Examples:
+      piecrust delete-commit 9f3a41
+    """
+    with opened(context) as at:
+        kept = set(at.store.commits())
+        commits = list(dict.fromkeys(at.commit(revision) for revision in revisions))
+        unknown = [commit for commit in commits if commit not in kept]
+        if unknown:
+            raise Missing(f"commit {unknown[0].short()} was given up already")
+        transaction = at.store.transaction()
+        for commit in commits:
+            transaction.delete(commit)
+        transaction.publish(logged("delete", *(commit.hex() for commit in commits)))
+    return Outcome({"deleted": commits}, [f"gave up {commit.hex()}" for commit in commits], hints=["piecrust gc"])
+
+
+def finalize_commit(
+    context: typer.Context,
+    revision: Annotated[str, typer.Argument(metavar="REV", help="The commit.")],
+) -> Outcome:
+    """Pin a commit: it and its ancestors can not be given up, taken back or collected any more.
+
+    Examples:
+      piecrust finalize-commit v1
+    """
+    with opened(context) as at:
+        commit = at.commit(revision)
+        transaction = at.store.transaction()
+        transaction.set_ref(PINS + commit.hex(), commit)
+        transaction.publish(logged("finalize", commit.hex()))
+    return Outcome({"finalized": commit}, [f"{commit.hex()} stays"])

@@ -553,6 +553,21 @@ class TestPlumbing:
         counting("cat-object", "commit", "xy", code=2)
         counting("cat-object", "commit", commit, "--raw", code=2)
 
+    def test_commits_are_given_up_unless_something_stands_on_them(self, counting: Command) -> None:
+        counting("call", "counter", "increment")
+        kept = counting.json("checkout", "main", "--keep")["kept"]
+        counting("delete-commit", "main", code=6)
+        assert counting.json("delete-commit", kept)["deleted"] == [kept]
+        counting("delete-commit", kept, code=3)
+        counting("undo")
+        assert counting("query", "counter", "read_value", "--at", kept).stdout == "256\n"
+
+    def test_finalized_commits_stay(self, counting: Command) -> None:
+        kept = counting.json("rev-parse", "main~1")["revisions"][0]["commit"]
+        counting("finalize-commit", "main~1")
+        counting("undo")
+        counting("delete-commit", kept, code=6)
+
     def test_revisions_are_parsed(self, counting: Command) -> None:
         both = counting("rev-parse", "main~1..main").lines
         assert both[1] == "^" + counting("rev-parse", "main~1").stdout.strip()

@@ -52,6 +52,7 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["cat-object", "commit", "HEAD_ID"]),
     (0, ["abi", "show", "counter"]),
     (0, ["stats"]),
+    (0, ["finalize-commit", "main"]),
     (0, ["gc"]),
     (0, ["fsck"]),
     (0, ["doctor"]),
@@ -66,6 +67,8 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["export", "main", "--raw", "counter", "-o", "memory.bin"]),
     (0, ["import-raw", "memory.bin", "counter", "-m", "as found"]),
     (0, ["migrate", "counter", contract_file("box")]),
+    (0, ["checkout", "main", "--keep"]),
+    (0, ["delete-commit", "KEPT_ID"]),
 ]
 
 # The fields of each answer. Scripts read them: they are added to, never taken away or renamed.
@@ -106,6 +109,8 @@ FIELDS = {
     "abi show": "contract interface",
     "migrate": "contract id_during_migration",
     "stats": "commits stored on_disk kinds growth plot",
+    "finalize-commit": "finalized",
+    "delete-commit": "deleted",
     "gc": "dry_run commits_living commits_collected tombstones objects_live objects_dead bytes_dead bytes_before "
     "bytes_after packs_before packs_after",
     "fsck": "clean full files objects commits refs checked",
@@ -124,10 +129,10 @@ FIELDS = {
 
 def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Command) -> None:
     Path(piecrust.directory, "steps.jsonl").write_text(json.dumps(SCRIPT))
-    head = ""
+    ids: dict[str, str] = {}
     fields: dict[str, list[str]] = {}
     for code, words in SESSION:
-        answer = piecrust.process(*(head if word == "HEAD_ID" else word for word in words), "--json", code=code)
+        answer = piecrust.process(*(ids.get(word, word) for word in words), "--json", code=code)
         assert answer.stderr == ""
         assert answer.stdout.count("\n") == 1
         envelope = json.loads(answer.stdout)
@@ -136,7 +141,9 @@ def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Co
         assert (envelope["schema"], envelope["command"], envelope["ok"]) == ("piecrust.cli/1", name, code == 0)
         fields[name] = list(envelope["data"])
         if words[0] == "rev-parse":
-            head = envelope["data"]["revisions"][0]["commit"]
+            ids["HEAD_ID"] = envelope["data"]["revisions"][0]["commit"]
+        if words[0] == "checkout":
+            ids["KEPT_ID"] = envelope["data"]["kept"]
     assert {name: " ".join(found) for name, found in fields.items()} == FIELDS
 
 
