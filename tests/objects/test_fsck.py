@@ -394,6 +394,23 @@ def test_every_flipped_bit_is_found_and_a_repair_leaves_a_store_that_works(fille
                 assert read_content(store, commit) == filled.contents[commit]
 
 
+def test_what_garbage_collection_took_on_purpose_is_no_damage(filled: Run) -> None:
+    disk = filled.disk.killed()
+    first, second, third, *_ = filled.contents
+    with open_simulated(disk) as store:
+        aside = make_commit(store, b"aside   ", parent=second)
+        transaction = store.transaction()
+        for commit in (first, third, aside):
+            transaction.delete(commit)
+        transaction.publish(Operation("delete"))
+        for retention in (None, 0):
+            store.gc(**({} if retention is None else {"retention_seconds": retention}))
+            report = look(disk)
+            assert report.clean, report
+        assert not store.contains(Kind.COMMIT, aside)
+        assert store.contains(Kind.COMMIT, third)
+
+
 def test_nobody_writes_while_a_store_is_repaired(filled: Run) -> None:
     disk = filled.disk.killed()
     with StoreLock(disk.open(LAYOUT.lock, Mode.ENSURE), LAYOUT.lock), pytest.raises(StoreLocked):
