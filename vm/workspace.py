@@ -15,7 +15,7 @@ from enum import Enum
 
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation, OperationRecord
-from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, DEFAULT_HEAD, DRAFT, HEAD, Symbolic
+from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, DEFAULT_HEAD, DRAFT, HEAD, PINS, Symbolic
 from piecrust.objects.store import Store
 from piecrust.objects.transaction import Transaction
 from piecrust.vm.errors import NothingToRedo, NothingToUndo, UncommittedChanges
@@ -181,7 +181,9 @@ class Workspace:
 
 
 def _changes_something(record: OperationRecord) -> bool:
-    return bool(record.ref_changes or record.kept or record.deleted)
+    """Whether there is anything to take back. That a commit was finalized never is."""
+    refs = [name for name in record.ref_changes if not name.startswith(PINS)]
+    return bool(refs or record.kept or record.deleted)
 
 
 def _last_in_effect(newest_first: Iterator[OperationRecord]) -> OperationRecord | None:

@@ -565,8 +565,12 @@ class TestPlumbing:
     def test_finalized_commits_stay(self, counting: Command) -> None:
         kept = counting.json("rev-parse", "main~1")["revisions"][0]["commit"]
         counting("finalize-commit", "main~1")
+        counting("undo")  # the third commit; a commit that was finalized stays so
         counting("undo")
         counting("delete-commit", kept, code=6)
+        answer = counting("undo", code=6)
+        assert answer.stderr.startswith("Error: commit ")
+        assert counting.json("status")["commit"] == kept
 
     def test_revisions_are_parsed(self, counting: Command) -> None:
         both = counting("rev-parse", "main~1..main").lines
