@@ -211,7 +211,13 @@ class LogReader:
         end, sequence, last_chain = self._take_in(source, begin, chain, sequence, limit)
         chain = last_chain or NO_CHAIN
         if position is None or not published.exact:
-            bound = max([bound, *(frame.header.synced_to for frame in later_frames(source, source.header, end))])
+            # Somebody may be writing: what was cut short a moment ago is damaged only if it is so after a second look.
+            while (synced := self._synced_behind(source, end)) > end:
+                further, sequence, last_chain = self._take_in(source, end, chain, sequence, source.size())
+                if further == end:
+                    bound = max(bound, synced)
+                    break
+                end, chain = further, last_chain or chain
             position = Position(number, end, end, sequence, chain)
         elif end == position.end and chain != position.chain:
             end = checkpoint.offset
@@ -219,6 +225,10 @@ class LogReader:
             self._note_damage(source, end, limit, "a frame that was synced is damaged")
         self.settle_sources()
         self._position = position
+
+    def _synced_behind(self, source: Source, end: int) -> int:
+        """How far valid frames behind `end` say that everything was synced."""
+        return max([0, *(frame.header.synced_to for frame in later_frames(source, source.header, end))])
 
     def _active_number(self, published: Published) -> int:
         """The number of the segment that frames are appended to."""

@@ -6,6 +6,14 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from piecrust.objects.ids import CommitId
+from piecrust.objects.marking import OPERATIONS_KEPT_MIN
+from piecrust.objects.store import Store
+
+from support.stores import read_content
+from support.workers import collect_for_ever, read_for_ever, work_with_others
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["piecrust.objects.store", "support.stores", "support.workers"])
@@ -18,3 +26,48 @@ def start(target: Callable[..., None], *arguments: object) -> tuple[ForkServerPr
     process.start()
     theirs.close()
     return process, ours
+
+
+def work_together(directory: Path, workers: int, commits: int) -> dict[str, int]:
+    """Many processes that commit and delete, one that collects garbage, one that reads; raise unless all is as it
+    must be."""
+    Store.create(directory, segment_bytes_max=1 << 20)
+    collector, to_collector = start(collect_for_ever, directory)
+    reader, to_reader = start(read_for_ever, directory)
+    started = [start(work_with_others, directory, worker, commits) for worker in range(workers)]
+    kept: dict[bytes, bytes] = {}
+    operations = conflicts = 0
+    for process, connection in started:
+        theirs, done, met = connection.recv()
+        process.join()
+        assert process.exitcode == 0
+        kept |= theirs
+        operations, conflicts = operations + done, conflicts + met
+    counts = {}
+    for name, process, connection in (("collections", collector, to_collector), ("reads", reader, to_reader)):
+        connection.send("stop")
+        counts[name] = connection.recv()
+        process.join()
+        assert process.exitcode == 0
+    with Store.open(directory) as store:
+        assert store.damage == ()
+        assert set(store.commits()) == set(kept)
+        for commit, content in kept.items():
+            assert read_content(store, CommitId(commit)) == content
+        records = list(store.operations())
+        assert len(records) >= min(operations, OPERATIONS_KEPT_MIN)
+        assert [record.sequence for record in records] == list(range(operations - 1, operations - 1 - len(records), -1))
+        line, head = 0, store.ref_commit("heads/main")
+        while head is not None:
+            parents = store.graph(head).parents
+            line, head = line + 1, parents[0] if parents else None
+        assert line == workers * sum(1 for number in range(commits) if number % 3)
+        report = store.gc(retention_seconds=0)
+        assert report.commits_living == len(kept)
+    return {
+        "commits": workers * commits,
+        "kept": len(kept),
+        "conflicts": conflicts,
+        "bytes": report.bytes_after,
+        **counts,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -61,3 +63,58 @@ def hold_lease(connection: Connection, directory: Path, commit: bytes) -> None:
     with Store.open(directory) as store, store.lease(CommitId(commit)):
         connection.send("held")
         connection.recv()
+
+
+def work_with_others(connection: Connection, directory: Path, worker: int, commits: int) -> None:
+    """Commits on a shared branch and on none, some of which are deleted; tell what is left, and of how many
+    operations."""
+    rng = random.Random(worker)
+    kept: dict[bytes, bytes] = {}
+    free: list[CommitId] = []
+    operations = conflicts = 0
+    with Store.open(directory, lock_seconds=120) as store:
+        for number in range(commits):
+            content = b"%2d%6d" % (worker, number)
+            if number % 3:
+                while True:
+                    store.refresh()
+                    head = store.refs().get("heads/main")
+                    with contextlib.suppress(Conflict):
+                        made = make_commit(store, content, parent=head, branch="main", expected=head)
+                        break
+                    conflicts += 1
+            else:
+                made = make_commit(store, content)
+                free.append(made)
+            kept[made] = content
+            operations += 1
+            if free and rng.random() < 0.2:
+                gone = free.pop(rng.randrange(len(free)))
+                transaction = store.transaction()
+                transaction.delete(gone)
+                transaction.publish(Operation("delete"))
+                del kept[gone]
+                operations += 1
+    connection.send((kept, operations, conflicts))
+
+
+def collect_for_ever(connection: Connection, directory: Path) -> None:
+    """Seal and collect garbage again and again, until told to stop; tell how often."""
+    runs = 0
+    with Store.open(directory, lock_seconds=120) as store:
+        while not connection.poll(0.01):
+            store.gc(retention_seconds=0)
+            runs += 1
+    connection.send(runs)
+
+
+def read_for_ever(connection: Connection, directory: Path) -> None:
+    """Read whatever is there until told to stop; tell how many commits were read."""
+    reads = 0
+    with Store.open(directory, read_only=True) as store:
+        while not connection.poll(0.001):
+            store.refresh()
+            for commit in store.commits()[:20]:
+                assert len(read_content(store, commit)) == 8
+                reads += 1
+    connection.send(reads)
