@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from piecrust.objects import transcript
 from piecrust.objects.commit import Commit
-from piecrust.objects.errors import Conflict, UnknownRevision
+from piecrust.objects.errors import Conflict, InvalidFormat, UnknownRevision
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.refs import BRANCHES, DRAFT, HEAD, RefValue, Symbolic, check_ref_name
+from piecrust.objects.refs import BRANCHES, DEFAULT_HEAD, DRAFT, HEAD, RefValue, Symbolic, check_ref_name
 from piecrust.objects.revision import resolve
 from piecrust.objects.state import EMPTY_STATE, State
 from piecrust.objects.store import Store
@@ -17,7 +17,6 @@ from piecrust.objects.transcript import Transcript
 from piecrust.vm.publication import Base
 
 HEAD_NAMES = frozenset({HEAD, "@"})
-DEFAULT_BRANCH = "main"
 
 
 def commit_state(store: Store, commit: CommitId) -> State:
@@ -53,10 +52,11 @@ def find_base(store: Store, base: CommitId | bytes | str | None, branch: str | N
 
 
 def find_draft(store: Store) -> tuple[Base, State, Transcript | None]:
-    """The store's draft, else what HEAD names: the base, the state so far, and what was done for it.
+    """The store's draft, else what HEAD names: the base, the state so far, and what was done for it, if anything.
 
     Raises:
         Conflict: HEAD moved since the draft was saved.
+        InvalidFormat: What the store has as its draft was not made by a session.
     """
     base = _head_base(store, store.refs())
     draft = _commit_at(store.refs(), DRAFT)
@@ -66,8 +66,9 @@ def find_draft(store: Store) -> tuple[Base, State, Transcript | None]:
     parent = saved.parents[0] if saved.parents else None
     if parent != base.commit:
         raise Conflict(HEAD, parent, base.commit)
-    done = Transcript() if saved.transcript is None else transcript.load(store, saved.transcript)
-    assert isinstance(done, Transcript), "drafts are made by sessions"
+    done = None if saved.transcript is None else transcript.load(store, saved.transcript)
+    if not isinstance(done, Transcript | None):
+        raise InvalidFormat("draft", "it was not made by calls")
     return _as_draft(base, draft), saved.state, done
 
 
@@ -88,7 +89,7 @@ def _named_base(store: Store, name: str) -> Base:
 
 def _head_base(store: Store, refs: Mapping[str, RefValue]) -> Base:
     """HEAD's branch, which may not exist yet, or the commit that HEAD is."""
-    head = refs.get(HEAD, Symbolic(BRANCHES + DEFAULT_BRANCH))
+    head = refs.get(HEAD, DEFAULT_HEAD)
     name = head.name if isinstance(head, Symbolic) else HEAD
     commit = _commit_at(refs, name)
     state = EMPTY_STATE if commit is None else commit_state(store, commit)

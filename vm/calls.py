@@ -16,7 +16,8 @@ from piecrust.objects.steps import Deploy, Success
 from piecrust.vm import errors, stack
 from piecrust.vm.contracts import DeployedContract
 from piecrust.vm.deadline import Deadline
-from piecrust.vm.frames import Execution, Feed, Frame
+from piecrust.vm.frame import Frame
+from piecrust.vm.frames import Execution, Feed
 from piecrust.vm.host_queries import HostQueryFailure
 from piecrust.vm.instance import apply_segments
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, GAS_LIMIT_MAX, OWNER_OVERHEAD_BYTES

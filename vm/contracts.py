@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from piecrust.objects import contract_map
 from piecrust.objects.access import ObjectReader
-from piecrust.objects.errors import ContractPositionCollision
+from piecrust.objects.errors import ContractPositionCollision, PiecrustError
 from piecrust.objects.ids import ZERO, BytecodeHash, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.record import ContractRecord, MemoryKind
@@ -238,7 +238,7 @@ class ContractTable:
                 record = contract_map.lookup(transaction, committed.map_root, contract.id)
                 assert record is not None, "a committed contract is in the state"
                 memory.rebase(self._pages(record))
-            elif record is not None and not memory.clean:
+            elif record is not None and not _reverted(memory):
                 record = None
             if record is not None:
                 self._resting.give(_state_key(record), RestingContract(memory, contract.instance))
@@ -270,6 +270,14 @@ class ContractTable:
 
 def _state_key(record: ContractRecord) -> tuple[bytes, ...]:
     return record.id, record.bytecode, record.pages_root, record.memory_length.to_bytes(8, "little")
+
+
+def _reverted(memory: Memory) -> bool:
+    """Makes a memory what its base has again, if it can."""
+    try:
+        return memory.revert()
+    except PiecrustError:  # the store is closed already, or a page of it damaged: whoever needs it will see
+        return False
 
 
 def _unchanged(record: ContractRecord) -> ContractChange:

@@ -17,11 +17,12 @@ from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors
 from piecrust.vm.contracts import ContractTable, DeployedContract
 from piecrust.vm.events import Event, revert
+from piecrust.vm.frame import Frame, failed_frames
 from piecrust.vm.host import active
 from piecrust.vm.host_queries import RegisteredQuery
 from piecrust.vm.instance import Instance
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CALL_DEPTH_MAX
-from piecrust.vm.receipt import CaughtFailure, FailedFrame
+from piecrust.vm.receipt import CaughtFailure
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.undo import UndoLog
 
@@ -35,45 +36,6 @@ Feed = Callable[[bytes], object]
 # Inputs of a call that transcripts tell like answers of host queries; no query has such a name.
 CALL_HOOK = "\0call hook"
 ROOT_CALLER = "\0caller"
-
-
-class Frame:
-    """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed.
-
-    `instance` is there from when it begins to run; `buffer` is where its argument buffer lies.
-    """
-
-    __slots__ = (
-        "buffer",
-        "children",
-        "contract",
-        "depth",
-        "failed",
-        "function",
-        "instance",
-        "limit",
-        "memory",
-        "memory_length",
-        "parent",
-        "reason",
-        "spent",
-    )
-
-    instance: Instance
-
-    def __init__(self, contract: DeployedContract, function: str, limit: int, parent: Frame | None) -> None:
-        self.contract = contract
-        self.memory = contract.memory
-        self.buffer = contract.code.argument
-        self.function = function
-        self.limit = limit
-        self.parent = parent
-        self.depth: int = 1 if parent is None else parent.depth + 1
-        self.spent = 0
-        self.memory_length = self.memory.length
-        self.children: list[Frame] = []
-        self.failed: Frame | None = None
-        self.reason = ""  # why it failed
 
 
 class Execution:
@@ -388,14 +350,3 @@ class CallTooDeep(errors.CallFailed):
 
     def __init__(self) -> None:
         super().__init__(f"more than {CALL_DEPTH_MAX} nested calls")
-
-
-def failed_frames(top: Frame, error: errors.CallFailed) -> tuple[FailedFrame, ...]:
-    """The top-level call that ended with `error`, then each last callee that had failed in it, outermost first."""
-    frames = []
-    frame: Frame | None = top
-    top.reason = str(error)
-    while frame is not None:
-        frames.append(FailedFrame(frame.contract.id, frame.function, frame.limit, frame.spent, frame.reason))
-        frame = frame.failed
-    return tuple(frames)

@@ -14,7 +14,8 @@ from piecrust.objects.steps import QueryAnswer, QueryFailure
 from piecrust.vm import errors, host, host_queries
 from piecrust.vm.contracts import DeployedContract
 from piecrust.vm.events import Event
-from piecrust.vm.frames import CallTooDeep, Execution, Frame, HookRefused
+from piecrust.vm.frame import Frame
+from piecrust.vm.frames import CallTooDeep, Execution, HookRefused
 from piecrust.vm.host_queries import HostQueryFailure, RegisteredQuery
 from piecrust.vm.limits import (
     ARGUMENT_BYTES_MAX,

@@ -10,7 +10,7 @@ from piecrust.objects.ids import ContractId
 from piecrust.vm.events import Event
 
 if TYPE_CHECKING:
-    from piecrust.vm.frames import Frame
+    from piecrust.vm.frame import Frame
 
 Data = TypeVar("Data", covariant=True)
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -14,19 +14,15 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from piecrust.objects.bundle_reader import Imported
-from piecrust.objects.diff import ContractDifference, diff_states
-from piecrust.objects.errors import UnknownRevision
-from piecrust.objects.history import CommitInfo, Names, commit_info, first_parents
+from piecrust.objects.garbage import GarbageReport
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.marking import Progress, no_progress
 from piecrust.objects.oplog import Operation
-from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
-from piecrust.objects.refs import BRANCHES, PINS, TAGS
-from piecrust.objects.revision import resolve
+from piecrust.objects.refs import PINS
 from piecrust.objects.state import State
-from piecrust.objects.store import Store
+from piecrust.objects.store import RETENTION_SECONDS, Store
 from piecrust.objects.transcript import Transcript
-from piecrust.objects.wanted import Wanted
 from piecrust.vm import host_queries, imports
 from piecrust.vm.bases import commit_state, find_base, find_draft
 from piecrust.vm.bundles import export_bundle, import_bundle
@@ -45,13 +41,12 @@ from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.values import Interfaces, encodable, encode_metadata
 from piecrust.vm.verdict import Verdict
+from piecrust.vm.vm_view import Revision, VMView
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
-Revision = CommitId | bytes | str
 
-
-class VM:
+class VM(VMView):
     """A store of commits, and the sessions that work on them. A context manager: leaving the block closes it.
 
     Any number of VMs, in any number of processes, may work on one directory; each sees what the others committed. Its
@@ -80,7 +75,7 @@ class VM:
             UnsupportedFormat: The store was written by a newer version.
             StoreIOError: The operating system refused.
         """
-        self.store = Store.open(Path(directory), create=create, read_only=read_only, sync=sync)
+        super().__init__(Store.open(Path(directory), create=create, read_only=read_only, sync=sync))
         self._code_directory = default_directory() if cache_directory is None else Path(cache_directory)
         self._modules = Modules(self._code_directory)
         self._resting = RestingContracts()
@@ -90,8 +85,6 @@ class VM:
         self._resources = ExitStack()
         self._resources.callback(self.store.close)
         self._resources.callback(self._resting.close)
-        self.branches = Names(self.store, BRANCHES, self.resolve)
-        self.tags = Names(self.store, TAGS, self.resolve)
 
     @classmethod
     def ephemeral(
@@ -110,16 +103,6 @@ class VM:
         vm._resources.callback(vm.store.close)
         vm._resources.callback(vm._resting.close)
         return vm
-
-    @property
-    def root_dir(self) -> Path:
-        """The directory that the VM was opened with."""
-        return self.store.root_dir
-
-    @property
-    def read_only(self) -> bool:
-        """Whether nothing can be committed."""
-        return self.store.read_only
 
     @property
     def host_queries(self) -> tuple[str, ...]:
@@ -194,63 +177,6 @@ class VM:
                 session.set_meta(name, value)
         return session
 
-    def resolve(self, revision: Revision) -> CommitId:
-        """The commit that a revision names: a hash, a unique prefix, a branch, a tag, `HEAD~2`, `root:<hex>`, ...
-
-        Raises:
-            UnknownRevision: None.
-            AmbiguousRevision: Several, which the error has.
-        """
-        self.store.refresh()
-        if isinstance(revision, str):
-            return resolve(self.store, revision)
-        commit = CommitId(revision)
-        if not self.store.contains(Kind.COMMIT, commit):
-            raise UnknownRevision(commit.hex())
-        return commit
-
-    def commit_info(self, revision: Revision) -> CommitInfo:
-        """What a commit says: roots, parents, message."""
-        return commit_info(self.store, self.resolve(revision))
-
-    def log(self, revision: Revision = "HEAD") -> Iterator[CommitInfo]:
-        """A commit and its first parents, newest first."""
-        return first_parents(self.store, self.resolve(revision))
-
-    def diff(self, old: Revision, new: Revision) -> Iterator[ContractDifference]:
-        """The contracts that differ between two commits; each tells its pages, when asked.
-
-        Raises:
-            UnknownRevision: There is no such commit, or it was deleted.
-        """
-        before, after = (commit_state(self.store, self.resolve(revision)) for revision in (old, new))
-        return diff_states(self.store, before, after)
-
-    def prove(self, revision: Revision, wanted: Iterable[Wanted], *, under_root: bool = False) -> bytes:
-        """A proof of what a commit's state holds, for `piecrust.proofs.verify`.
-
-        It is bound to the commit's id, or with `under_root` to its state root alone, which binds no ids of contracts.
-
-        Raises:
-            NotProvable: something of it isn't so.
-        """
-        commit = self.resolve(revision)
-        if under_root:
-            return prove_under_root(self.store, commit_state(self.store, commit), wanted)
-        return prove_state(self.store, commit, wanted)
-
-    def prove_ancestry(self, ancestor: Revision, descendant: Revision) -> bytes:
-        """A proof that one commit comes before another in history.
-
-        Raises:
-            NotProvable: it doesn't.
-        """
-        return prove_ancestry(self.store, self.resolve(ancestor), self.resolve(descendant))
-
-    def prove_difference(self, old: Revision, new: Revision) -> bytes:
-        """A proof in exactly which contracts and pages two commits differ."""
-        return prove_difference(self.store, self.resolve(old), self.resolve(new))
-
     def export(
         self,
         revision: Revision,
@@ -285,11 +211,6 @@ class VM:
         commits = commits_to_replay(self.store, base, self.resolve(revision))
         return replay(self.root_dir, commits, executor=executor, workers=workers, cache_directory=self._code_directory)
 
-    def commits(self) -> list[CommitId]:
-        """Every commit made through the library, until it is deleted."""
-        self.store.refresh()
-        return self.store.commits()
-
     def delete_commit(self, revision: Revision) -> None:
         """Gives a commit up; no other commit changes. Nothing happens if there is none, or it is gone already.
 
@@ -316,6 +237,24 @@ class VM:
         transaction = self.store.transaction()
         transaction.set_ref(PINS + commit.hex(), commit)
         transaction.publish(Operation("finalize", (commit.hex(),)))
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        retention_seconds: float = RETENTION_SECONDS,
+        progress: Progress = no_progress,
+    ) -> GarbageReport:
+        """Gives the room back that deleted commits and abandoned drafts take. Others may read and commit meanwhile.
+
+        `dry_run` only tells what would be done. What was abandoned can be brought back for `retention_seconds`; deleted
+        commits go at once.
+
+        Raises:
+            CorruptObject, ObjectNotFound, CorruptStore: Something that is needed is damaged: see `fsck`.
+            StoreLocked: Another process collects.
+        """
+        return self.store.gc(dry_run=dry_run, retention_seconds=retention_seconds, progress=progress)
 
     def batch(self) -> AbstractContextManager[None]:
         """Makes what this thread commits within the block durable and visible together, at its end, with one sync."""
@@ -364,9 +303,16 @@ class VM:
         )
         execution.events = pending_events(done.steps)
         recorder = Recorder(done)
-        leases = ExitStack()
-        for commit in (base.commit, base.draft):
-            if commit is not None:
-                leases.enter_context(self.store.lease(commit))
-        publication = Publication(self.store, base, execution, recorder, leases.close)
+        publication = Publication(self.store, base, execution, recorder, self._hold(base))
         return Session(execution, Calls(execution, self._modules, recorder), self._interfaces, recorder, publication)
+
+    def _hold(self, base: Base) -> Callable[[], None]:
+        """Keeps what a session stands on from being collected, until the result is called."""
+        with ExitStack() as leases:
+            for commit in (base.commit, base.draft):
+                if commit is not None:
+                    leases.enter_context(self.store.lease(commit))
+            self.store.refresh()
+            if base.commit is not None:
+                commit_state(self.store, base.commit)  # somebody may have deleted it before there was a lease
+            return leases.pop_all().close

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -25,28 +26,15 @@ from piecrust import (
 from piecrust.objects import transcript
 from piecrust.objects.ids import ZERO
 from piecrust.objects.oplog import Operation
-from piecrust.objects.refs import HEAD, Symbolic
+from piecrust.objects.refs import HEAD
 from piecrust.objects.steps import Call, Deploy, Failure, Migrate, SetMeta, Success
 from piecrust.rkyv import u32, u64
 from piecrust.vm.session import Session
 from support.fixtures import contract
 from support.programs import SCRATCH, Program
+from support.sessions import A, B, C, deploy, load, store
 
-A, B, C = (ContractId(bytes(31) + bytes([n])) for n in (1, 2, 3))
 OpenVM = Callable[..., VM]
-
-
-def deploy(session: Session, *names: ContractId) -> None:
-    for name in names:
-        session.deploy(contract("script"), b"owner", contract_id=name)
-
-
-def store(session: Session, value: str, on: ContractId = A) -> None:
-    session.call(on, "run", Program().store(SCRATCH, value).bytes())
-
-
-def load(session: Session, length: int, on: ContractId = A) -> bytes:
-    return session.query(on, "run", Program().load(SCRATCH, length).bytes()).data
 
 
 @pytest.fixture
@@ -131,6 +119,22 @@ def test_rollback_goes_back_to_the_base(vm: VM, base: CommitId) -> None:
         commit = session.commit()
     with vm.session(commit) as session:
         assert (load(session, 4), load(session, 4, on=B)) == (b"base", b"kept")
+
+
+@pytest.mark.parametrize("end", [Session.close, Session.rollback])
+@pytest.mark.parametrize("granules", [1, 40, 64])
+def test_nothing_of_a_session_that_was_given_up_is_in_the_next(
+    vm: VM, base: CommitId, end: Callable[[Session], None], granules: int
+) -> None:
+    for _ in range(3):
+        session = vm.session(base)
+        assert load(session, 4) == b"base"
+        for granule in range(granules):
+            session.call(A, "run", Program().store(SCRATCH + 4096 * granule, "lost").bytes())
+        end(session)
+    with vm.session(base) as session:
+        assert all(load(session, 4) == b"base" for _ in range(2))
+        assert session.root() == vm.commit_info(base).state_root
 
 
 def test_a_transcript_tells_what_was_done(vm: VM) -> None:
@@ -313,6 +317,20 @@ def test_a_deleted_commit_that_is_made_again_is_there_again(vm: VM, base: Commit
         assert load(session, 4) == b"base"
 
 
+def test_a_commit_that_is_deleted_while_it_is_opened_is_not_there(
+    open_vm: OpenVM, vm: VM, base: CommitId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, lease = open_vm(), vm.store.lease
+
+    def late(commit: CommitId) -> AbstractContextManager[None]:
+        other.delete_commit(commit)
+        return lease(commit)
+
+    monkeypatch.setattr(vm.store, "lease", late)
+    with pytest.raises(UnknownRevision):
+        vm.session(base)
+
+
 def test_commits_in_use_and_pinned_ones_are_not_deleted(vm: VM, base: CommitId) -> None:
     with vm.session(base) as session:
         store(session, "next")
@@ -330,112 +348,6 @@ def test_commits_in_use_and_pinned_ones_are_not_deleted(vm: VM, base: CommitId) 
             vm.delete_commit(commit)
         with vm.session(commit) as session:
             assert session.contracts() == [A]
-
-
-# Drafts
-
-
-def two_steps(session: Session) -> None:
-    deploy(session, C)
-    store(session, "1st")
-    with pytest.raises(Panic):
-        session.call(A, "run", Program().emit("pending").panic("").bytes())
-
-
-def three_more(session: Session) -> list[str]:
-    deploy(session, B)
-    session.set_meta("height", u64(2))
-    events = session.call(C, "run", Program().store(SCRATCH, b"c").emit("now").bytes()).events
-    return [event.topic for event in events]
-
-
-def test_a_draft_goes_on_as_one_session_would(open_vm: OpenVM, tmp_path: Path) -> None:
-    def begun(directory: str) -> VM:
-        vm = open_vm(tmp_path / directory)
-        with vm.session("HEAD") as session:
-            deploy(session, A)
-            session.commit()
-        return vm
-
-    library = begun("library")
-    with library.session("HEAD", meta={"height": u64(1)}) as session:
-        two_steps(session)
-        assert three_more(session) == ["pending", "now"]
-        root = session.root()
-        expected = session.commit(message="done")
-
-    command = begun("command")
-    with command.session(draft=True, meta={"height": u64(1)}) as session:
-        two_steps(session)
-        session.save_draft()
-    command.close()
-    command = open_vm(tmp_path / "command")
-    for _ in range(2):
-        with command.session(draft=True) as session:
-            session.save_draft()
-    with command.session(draft=True) as session:
-        assert three_more(session) == ["pending", "now"]
-        session.save_draft()
-    with command.session(draft=True) as session:
-        assert session.root() == root
-        assert session.contracts() == [A, B, C]
-        assert session.commit(message="done") == expected
-    assert command.branches["main"] == expected
-    assert "draft" not in command.store.refs()
-    with command.session("HEAD") as session:
-        assert (load(session, 3), load(session, 1, on=C)) == (b"1st", b"c")
-
-
-def test_a_draft_is_replaced_not_chained_and_no_kept_commit(vm: VM) -> None:
-    with vm.session(draft=True) as session:
-        deploy(session, A)
-        first = session.save_draft()
-        store(session, "more")
-        second = session.save_draft()
-    assert vm.store.ref("draft") == second != first
-    assert vm.commit_info(second).parents == ()
-    assert vm.commits() == []
-
-
-def test_somebody_else_s_draft_is_a_conflict(vm: VM) -> None:
-    with vm.session(draft=True) as one, vm.session(draft=True) as two:
-        deploy(one, A)
-        deploy(two, B)
-        one.save_draft()
-        with pytest.raises(Conflict):
-            two.save_draft()
-
-
-def test_a_draft_whose_head_moved_is_a_conflict(vm: VM) -> None:
-    with vm.session(draft=True) as session:
-        deploy(session, A)
-        session.save_draft()
-    with vm.session("HEAD") as session:
-        deploy(session, B)
-        session.commit()
-    with pytest.raises(Conflict):
-        vm.session(draft=True)
-
-
-def test_a_draft_moves_other_refs_with_it(vm: VM, base: CommitId) -> None:
-    with vm.session(draft=True) as session:
-        deploy(session, B)
-        session.save_draft(refs={"tags/with": base, "HEAD": Symbolic("heads/main")})
-    assert vm.tags["with"] == base
-
-
-def test_a_draft_that_is_rolled_back_is_head(vm: VM) -> None:
-    with vm.session("HEAD") as session:
-        deploy(session, A)
-        store(session, "head")
-        session.commit()
-    with vm.session(draft=True, meta={"height": u64(1)}) as session:
-        store(session, "lost")
-        session.save_draft()
-    with vm.session(draft=True) as session:
-        session.rollback()
-        assert load(session, 4) == b"head"
-        assert session.steps == ()
 
 
 # Migration
