@@ -37,9 +37,10 @@ from piecrust.objects.lease import leased_commits
 from piecrust.objects.lock import StoreLock
 from piecrust.objects.log_reader import LogReader
 from piecrust.objects.log_writer import LogWriter
-from piecrust.objects.marking import Marking, Progress
+from piecrust.objects.marking import Marking
 from piecrust.objects.marks import Item
 from piecrust.objects.pack import PackSource, pack_path, verify_pack
+from piecrust.objects.progress import Progress
 from piecrust.objects.reader import Reader
 from piecrust.objects.rewriting import Rewriter, copy_source
 from piecrust.objects.sealing import seal

@@ -6,7 +6,6 @@ them, the commits that can't be opened or executed again as a whole because of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from piecrust.objects.ids import Address, CommitId
 from piecrust.objects.kinds import Kind
 
 Item = tuple[Kind, bytes]
-Progress = Callable[[str, int, int], None]
-"""Called with what is being checked, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)

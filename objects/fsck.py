@@ -19,7 +19,7 @@ from piecrust.objects.commit_check import CommitCheck
 from piecrust.objects.damaged_store import CheckedSource, DamagedStore
 from piecrust.objects.disk import Disk, Mode, RealDisk, store_error
 from piecrust.objects.errors import CorruptObject, CorruptStore, InvalidFormat, ObjectNotFound
-from piecrust.objects.findings import AffectedCommit, Checked, DamagedFile, DamagedObject, DamagedRef, Progress, Report
+from piecrust.objects.findings import AffectedCommit, Checked, DamagedFile, DamagedObject, DamagedRef, Report
 from piecrust.objects.format import STORE_DIRECTORY, Layout, read_format
 from piecrust.objects.frame_check import CheckedFrame, LooseSource, every_frame
 from piecrust.objects.graph import node_of
@@ -28,6 +28,7 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.object_check import verify_objects
 from piecrust.objects.opening import check_exists
 from piecrust.objects.pack import PackSource, pack_name, verify_pack
+from piecrust.objects.progress import Progress, silent
 from piecrust.objects.refs import ALIASES, CONTRACTS, PINS, Symbolic
 from piecrust.objects.replay import read_operations
 from piecrust.objects.snapshot import STATE, TABLE_SUFFIX, Snapshot
@@ -35,10 +36,6 @@ from piecrust.objects.table import Table, TableDamaged
 
 _THREADS_MAX: Final = 8
 _COMMITS_PER_STEP: Final = 64
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Show no progress."""
 
 
 def fsck(

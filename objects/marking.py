@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from piecrust.objects.errors import InvalidFormat
@@ -13,6 +13,7 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.log_reader import LogReader
 from piecrust.objects.marks import Marks
 from piecrust.objects.oplog import OperationRecord
+from piecrust.objects.progress import Progress
 from piecrust.objects.reach import reachable
 from piecrust.objects.reader import Reader
 from piecrust.objects.replay import read_operations
@@ -22,12 +23,6 @@ from piecrust.objects.segment import SEGMENT_HEADER_BYTES, scan
 from piecrust.objects.source import Source
 
 OPERATIONS_KEPT_MIN: Final = 1000  # the newest records stay, however old they are
-
-Progress = Callable[[str, int, int], None]
-
-
-def no_progress(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 class Marking:

@@ -24,12 +24,13 @@ from piecrust.objects.commit_check import CommitCheck
 from piecrust.objects.damaged_store import CheckedSource, DamagedStore
 from piecrust.objects.disk import Disk, Mode, RealDisk, store_error
 from piecrust.objects.durable import Durable, Position
-from piecrust.objects.findings import Progress, Repair, Report
+from piecrust.objects.findings import Repair, Report
 from piecrust.objects.format import STORE_DIRECTORY, Format, Layout, segment_number, write_format
-from piecrust.objects.fsck import examine, roots_of, silent
+from piecrust.objects.fsck import examine, roots_of
 from piecrust.objects.lock import LOCK_SECONDS, StoreLock
 from piecrust.objects.log_writer import write_segment
 from piecrust.objects.opening import check_exists
+from piecrust.objects.progress import Progress, silent
 from piecrust.objects.salvage import Salvage
 from piecrust.objects.segment import later_frames
 

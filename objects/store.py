@@ -15,27 +15,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from piecrust.objects.access import Overlay, Staged
 from piecrust.objects.batch import Batch
-from piecrust.objects.collector import Collector, find_garbage
 from piecrust.objects.creation import create_store
 from piecrust.objects.disk import Disk, RealDisk, store_error
 from piecrust.objects.errors import StoreError, StoreReadOnly
 from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout
-from piecrust.objects.garbage import GarbageReport
 from piecrust.objects.housekeeping import restore_quarantine
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.lock import LOCK_SECONDS
-from piecrust.objects.marking import Progress, no_progress
 from piecrust.objects.opening import Parts, WritingParts, check_exists, open_for_reading, open_for_writing
 from piecrust.objects.oplog import Operation
+from piecrust.objects.progress import Progress, silent
 from piecrust.objects.publisher import Change
 from piecrust.objects.sealing import seal
 from piecrust.objects.store_view import StoreView
 from piecrust.objects.transaction import Transaction
+
+if TYPE_CHECKING:
+    from piecrust.objects.garbage import GarbageReport
 
 CACHE_BYTES: Final = 64 << 20
 RETENTION_SECONDS: Final = 14 * 86400.0
@@ -192,7 +193,7 @@ class Store(StoreView):
         dry_run: bool = False,
         retention_seconds: float = RETENTION_SECONDS,
         keep_quarantine: bool = False,
-        progress: Progress = no_progress,
+        progress: Progress = silent,
     ) -> GarbageReport:
         """Give the room back that deleted commits and abandoned states take. Others read and commit meanwhile.
 
@@ -207,6 +208,8 @@ class Store(StoreView):
             StoreLocked: another process does upkeep.
             StoreFull, StoreIOError: what was done so far stays done; the next run goes on with it.
         """
+        from piecrust.objects.collector import Collector, find_garbage
+
         self._check()
         log, oldest = self._log, time.time_ns() - int(retention_seconds * 1e9)
         try:

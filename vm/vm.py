@@ -7,25 +7,21 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from piecrust.objects.bundle_reader import Imported
-from piecrust.objects.garbage import GarbageReport
 from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.marking import Progress, no_progress
 from piecrust.objects.oplog import Operation
+from piecrust.objects.progress import Progress, silent
 from piecrust.objects.refs import PINS
 from piecrust.objects.state import State
 from piecrust.objects.store import RETENTION_SECONDS, Store
 from piecrust.objects.transcript import Transcript
 from piecrust.vm import host_queries, imports
 from piecrust.vm.bases import commit_state, find_base, find_draft
-from piecrust.vm.bundles import export_bundle, import_bundle
 from piecrust.vm.calls import Calls
 from piecrust.vm.code_files import default_directory
 from piecrust.vm.contracts import ContractTable
@@ -35,13 +31,18 @@ from piecrust.vm.host_queries import Execute, HostQuery, RegisteredQuery
 from piecrust.vm.modules import Modules
 from piecrust.vm.publication import Base, Publication
 from piecrust.vm.recorder import Recorder, metadata_after, pending_events
-from piecrust.vm.replay import commits_to_replay, replay
 from piecrust.vm.resting import RestingContracts
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.values import Interfaces, encodable, encode_metadata
-from piecrust.vm.verdict import Verdict
 from piecrust.vm.vm_view import Revision, VMView
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from piecrust.objects.bundle_reader import Imported
+    from piecrust.objects.garbage import GarbageReport
+    from piecrust.vm.verdict import Verdict
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
@@ -191,11 +192,15 @@ class VM(VMView):
         By default with its history, or what of it `since` has not; without `history` its state alone; with `contracts`
         these alone, with the proof that they are the commit's.
         """
+        from piecrust.vm.bundles import export_bundle
+
         base = None if since is None else self.resolve(since)
         return export_bundle(self.store, self.resolve(revision), file, since=base, contracts=contracts, history=history)
 
     def import_bundle(self, file: str | os.PathLike[str] | BinaryIO, *, branch: str | None = None) -> Imported:
         """Takes in what `export` wrote, all of it checked first; see `bundles.import_bundle`."""
+        from piecrust.vm.bundles import import_bundle
+
         return import_bundle(self.store, file, branch=branch)
 
     def replay(
@@ -207,6 +212,8 @@ class VM(VMView):
         workers: int | None = None,
     ) -> Iterator[Verdict]:
         """Whether a commit and what it came from are what their transcripts lead to, parents first; see `replay`."""
+        from piecrust.vm.replay import commits_to_replay, replay
+
         base = None if since is None else self.resolve(since)
         commits = commits_to_replay(self.store, base, self.resolve(revision))
         return replay(self.root_dir, commits, executor=executor, workers=workers, cache_directory=self._code_directory)
@@ -243,7 +250,7 @@ class VM(VMView):
         *,
         dry_run: bool = False,
         retention_seconds: float = RETENTION_SECONDS,
-        progress: Progress = no_progress,
+        progress: Progress = silent,
     ) -> GarbageReport:
         """Gives the room back that deleted commits and abandoned drafts take. Others may read and commit meanwhile.
 

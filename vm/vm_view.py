@@ -1,23 +1,28 @@
-"""What can be asked of a VM's store: its commits and their history, differences, proofs, and whether it is sound."""
+"""What can be asked of a VM's store: its commits and their history, differences, proofs, and whether it is sound.
+
+What few programs ask for is imported when they do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from piecrust.objects.diff import ContractDifference, diff_states
 from piecrust.objects.errors import UnknownRevision
-from piecrust.objects.findings import Progress, Report
-from piecrust.objects.fsck import fsck, silent
 from piecrust.objects.history import CommitInfo, Names, commit_info, first_parents
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
+from piecrust.objects.progress import Progress, silent
 from piecrust.objects.refs import BRANCHES, TAGS
 from piecrust.objects.revision import resolve
 from piecrust.objects.store import Store
-from piecrust.objects.wanted import Wanted
 from piecrust.vm.bases import commit_state
+
+if TYPE_CHECKING:
+    from piecrust.objects.findings import Report
+    from piecrust.objects.wanted import Wanted
 
 Revision = CommitId | bytes | str
 
@@ -80,6 +85,8 @@ class VMView:
         Raises:
             NotProvable: something of it isn't so.
         """
+        from piecrust.objects.proof import prove_state, prove_under_root
+
         commit = self.resolve(revision)
         if under_root:
             return prove_under_root(self.store, commit_state(self.store, commit), wanted)
@@ -91,10 +98,14 @@ class VMView:
         Raises:
             NotProvable: it doesn't.
         """
+        from piecrust.objects.proof import prove_ancestry
+
         return prove_ancestry(self.store, self.resolve(ancestor), self.resolve(descendant))
 
     def prove_difference(self, old: Revision, new: Revision) -> bytes:
         """A proof in exactly which contracts and pages two commits differ."""
+        from piecrust.objects.proof import prove_difference
+
         return prove_difference(self.store, self.resolve(old), self.resolve(new))
 
     def commits(self) -> list[CommitId]:
@@ -111,4 +122,6 @@ class VMView:
             CorruptStore: It is so damaged that nothing can be read.
             StoreIOError: The operating system refused.
         """
+        from piecrust.objects.fsck import fsck
+
         return fsck(self.root_dir, full=full, progress=progress)

@@ -10,7 +10,7 @@ from piecrust.objects import compaction, upkeep
 from piecrust.objects.commit import commit_id
 from piecrust.objects.disk import Mode
 from piecrust.objects.errors import CorruptStore, NotAStore, StoreLocked, UnsupportedFormat
-from piecrust.objects.findings import Progress, Repair, Report
+from piecrust.objects.findings import Repair, Report
 from piecrust.objects.format import Format, Layout
 from piecrust.objects.frame import decode_head
 from piecrust.objects.fsck import fsck
@@ -18,6 +18,7 @@ from piecrust.objects.ids import CommitId, StateRoot
 from piecrust.objects.kinds import Kind
 from piecrust.objects.lock import StoreLock
 from piecrust.objects.oplog import Operation
+from piecrust.objects.progress import Progress
 from piecrust.objects.refs import Symbolic
 from piecrust.objects.repair import repair
 from piecrust.objects.segment import scan
