@@ -124,12 +124,6 @@ class Workspace:
         head = self.head()
         transaction.set_ref(head.ref, commit, expected=head.commit)
 
-    def discard(self, operation: Operation) -> None:
-        """Drop the working state."""
-        transaction = self._store.transaction()
-        self._leave(transaction, Leaving.DISCARD)
-        transaction.publish(operation)
-
     def undo(self) -> OperationRecord:
         """Take back the last operation that is in effect; returns it.
 

@@ -122,7 +122,7 @@ def test_undo_gives_a_working_state_back(history: History) -> None:
     first = history.commit([], {"counter": {0: page("1")}})
     workspace = Workspace(history.store)
     draft = set_draft(history, first, "2")
-    workspace.discard(Operation("checkout"))
+    workspace.move(MAIN, Operation("checkout"), leaving=Leaving.DISCARD)
     assert workspace.draft() is None
     workspace.undo()
     assert workspace.draft() == draft
