@@ -12,6 +12,7 @@ from piecrust.cli.command_errors import CommandError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
 from piecrust.objects.errors import AmbiguousRevision, CommitInUse, PiecrustError
+from piecrust.objects.refs import HEAD
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ def _hints(error: PiecrustError) -> list[str]:
             return ["piecrust deploy ... --owner HEX"]
         case "StoreLocked":
             return ["another process is writing: run the command again when it is done"]
+        case "Conflict" if getattr(error, "ref", "") == HEAD:
+            return [
+                "piecrust checkout HEAD --keep   (the branch went on meanwhile: set your work aside as a commit)",
+                "piecrust checkout HEAD --discard   (drop it)",
+            ]
         case "Conflict":
             return ["piecrust status   (somebody else moved the branch or the working state)"]
         case "CorruptStore" | "CorruptObject":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from piecrust import VM
 from piecrust.cli.command_errors import CommandError
 from piecrust.cli.errors import EXIT_CODES, problem_of, snake_case
 from piecrust.cli.exit_codes import ExitCode
@@ -273,6 +274,20 @@ def test_leaving_what_is_not_committed(counting: Command) -> None:
         Hint: piecrust checkout main~1 --keep   (set them aside as an anonymous commit)
         """,
     )
+
+
+def test_a_branch_that_went_on_under_the_working_state(counting: Command) -> None:
+    counting("call", "counter", "increment")
+    with VM(counting.directory) as vm, vm.session("main") as session:
+        session.call(bytes.fromhex(COUNTER), "increment")
+        session.commit("by somebody else")
+    answer = counting("call", "counter", "increment", code=6)
+    assert answer.stderr.startswith("Error: HEAD is at ")
+    assert "Hint: piecrust checkout HEAD --keep " in answer.stderr
+    kept = counting.json("checkout", "HEAD", "--keep")["kept"]
+    assert counting("query", "counter", "read_value", "--at", kept).stdout == "256\n"
+    assert counting("query", "counter", "read_value").stdout == "256\n"
+    counting("call", "counter", "increment")
 
 
 def test_nothing_to_commit(counting: Command) -> None:
