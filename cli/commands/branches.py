@@ -41,8 +41,11 @@ def checkout(
       piecrust checkout v1 --keep
     """
     with opened(context) as at:
-        ref = BRANCHES + revision
-        target: Symbolic | CommitId = Symbolic(ref) if ref in at.store.refs() else at.commit(revision)
+        here = at.head.branch
+        name = here if revision in ("HEAD", "@") and here is not None else revision
+        ref = BRANCHES + name
+        on_branch = name == here or ref in at.store.refs()
+        target: Symbolic | CommitId = Symbolic(ref) if on_branch else at.commit(revision)
         return _go(
             context, at, target, logged("checkout", revision), f"checkout {revision}", discard=discard, keep=keep
         )

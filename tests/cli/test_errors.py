@@ -285,6 +285,7 @@ def test_a_branch_that_went_on_under_the_working_state(counting: Command) -> Non
     assert answer.stderr.startswith("Error: HEAD is at ")
     assert "Hint: piecrust checkout HEAD --keep " in answer.stderr
     kept = counting.json("checkout", "HEAD", "--keep")["kept"]
+    assert counting.json("status")["branch"] == "main"
     assert counting("query", "counter", "read_value", "--at", kept).stdout == "256\n"
     assert counting("query", "counter", "read_value").stdout == "256\n"
     counting("call", "counter", "increment")
