@@ -13,45 +13,41 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from piecrust.objects.catalog import Catalog, OpenTable, OperationFrame, covered
+from piecrust.objects.catalog import OpenTable, covered
 from piecrust.objects.checkpoint import ClosedSegment, Ledger
 from piecrust.objects.disk import Disk, Mode
 from piecrust.objects.durable import Durable, Position, Published
-from piecrust.objects.errors import CorruptStore, InvalidFormat
+from piecrust.objects.errors import CorruptStore
 from piecrust.objects.format import Layout, segment_number
-from piecrust.objects.frame import NO_CHAIN, FrameType, decode_head
-from piecrust.objects.oplog import unpack_history
+from piecrust.objects.frame import NO_CHAIN
+from piecrust.objects.intake import Intake
 from piecrust.objects.pack import PackSource
-from piecrust.objects.replay import checkpoint_ledger, kept_commits, read_checkpoint, read_operations
-from piecrust.objects.segment import SEGMENT_HEADER_BYTES, ScannedFrame, later_frames, scan
+from piecrust.objects.replay import checkpoint_ledger, read_checkpoint
+from piecrust.objects.segment import later_frames
 from piecrust.objects.snapshot import Snapshot, open_table, read_snapshot
 from piecrust.objects.source import SegmentSource, Source
 from piecrust.objects.source_set import SourceSet
+from piecrust.objects.table import TableDamaged
 
 _ATTEMPTS: Final = 16
 
 
-class LogReader:
+class LogReader(Intake):
     """What the log says, as far as it was read."""
 
     def __init__(
         self, disk: Disk, layout: Layout, durable: Durable, *, writable: bool, sources: SourceSet | None = None
     ) -> None:
         """Over the files of a store; `sources` opens them, if not as usual."""
+        super().__init__()
         self.disk, self.layout, self.durable = disk, layout, durable
         self.mutex = threading.RLock()  # held by whoever changes what is below
-        self.catalog = Catalog(self.rescan)
-        self.ledger = Ledger()
-        self.damage: list[CorruptStore] = []
         self.exact = False  # DURABLE says where the log ends; otherwise it was read to its last valid frame
-        self.last_frame = 0  # offset of the last frame that was taken in
         self._writable = writable
         self._sources = sources or SourceSet(disk, layout, Mode.WRITE if writable else Mode.READ)
         self._active: SegmentSource | None = None
         self._position: Position | None = None
-        self._known: dict[bytes, int] = {}  # by salt: how far the frames of a source are in the catalog
         self._trust_tables = True
-        self._carried: list[OpenTable] = []  # tables of a snapshot whose sources are not open yet
 
     @property
     def active(self) -> SegmentSource:
@@ -72,10 +68,6 @@ class LogReader:
             raise RuntimeError("the log was not read")
         return self._position
 
-    def known(self) -> dict[bytes, int]:
-        """How far the frames of each source are in the catalog, by salt."""
-        return dict(self._known)
-
     def follow(self) -> None:
         """Take in what was published since the last time, by any process.
 
@@ -87,17 +79,18 @@ class LogReader:
             try:
                 self._take_in_log(published)
             except FileNotFoundError as error:
-                missing = error
                 self.forget()
-                if not self.durable.moved():
-                    break  # otherwise another process replaced the file between two looks
+                if not self.durable.moved():  # otherwise another process replaced the file between two looks
+                    raise CorruptStore(error.filename, 0, "the file is missing") from error
+            except TableDamaged:
+                self._give_tables_up()
             except BaseException:
                 self.forget()  # what is in memory may be behind the position, or before it
                 raise
             else:
                 self.exact = published.exact and published.position is not None
                 return
-        raise CorruptStore(missing.filename, 0, "the file is missing") from missing
+        raise CorruptStore(self.layout.log, 0, "its files do not stay where they are")
 
     def source(self, salt: bytes) -> Source:
         """An open source; `KeyError` if there is none with this salt."""
@@ -154,11 +147,14 @@ class LogReader:
     def rescan(self) -> None:
         """Give all tables up and read everything again."""
         with self.mutex:
-            self._trust_tables = False
-            self._known.clear()
-            self.catalog.replace((), lambda _source, _offset: False)
-            self.forget()
+            self._give_tables_up()
             self.follow()
+
+    def _give_tables_up(self) -> None:
+        self._trust_tables = False
+        self._known.clear()
+        self.catalog.replace((), lambda _source, _offset: False)
+        self.forget()
 
     def close(self) -> None:
         """Close every file; what was mapped stays readable for those who hold it."""
@@ -189,6 +185,7 @@ class LogReader:
     def _switch(self, published: Published) -> None:
         """Read the log anew from the newest checkpoint, or from the snapshot if it is newer."""
         position = published.position
+        self._carried = []
         number = self._active_number(published)
         source = self._sources.segment(number)
         checkpoint = read_checkpoint(source)
@@ -269,8 +266,7 @@ class LogReader:
     def settle_sources(self) -> None:
         """Open the sources that the ledger names, index those that are not, and let go of all others."""
         ledger = self.ledger
-        tables = self._carried or [opened for opened in self.catalog.tables if opened.name]
-        self._carried = []
+        tables = self._carried = self._carried or [opened for opened in self.catalog.tables if opened.name]
         sealed = {pack.salt for pack in ledger.packs}
         ends = covered(tables)
         for pack in ledger.packs:
@@ -293,6 +289,7 @@ class LogReader:
         self.catalog.replace(
             [opened for opened in resolved if any(opened.sources)], lambda source, _offset: source.salt in sources
         )
+        self._carried = []
 
     def _index_pack(self, source: PackSource) -> list[OpenTable]:
         """The pack's own table; if it is damaged, the pack is scanned instead."""
@@ -320,73 +317,3 @@ class LogReader:
         end, chain = self._scan_source(source, closed.end)
         if (end, chain) != (closed.end, closed.chain) or source.salt != closed.salt:
             self._note_damage(source, end, closed.end, "a frame of a closed segment is damaged")
-
-    def _scan_source(self, source: Source, limit: int) -> tuple[int, bytes]:
-        """Take in the frames of a closed source that are not known yet; where they end, and the last chain hash."""
-        begin = self._known.get(source.salt, SEGMENT_HEADER_BYTES)
-        ledger = Ledger(next_operation=self._next_operation(source))
-        end, _, chain = self._take_in(source, begin, None, 0, limit, ledger)
-        return end, chain or NO_CHAIN
-
-    def _next_operation(self, source: Source) -> int:
-        """The sequence number after the last operation of a source that is in the catalog."""
-        newest = next((f for f in self.catalog.operations() if f.source.salt == source.salt), None)
-        if newest is not None:
-            return newest.first + len(read_operations(newest))
-        try:
-            return checkpoint_ledger(source, read_checkpoint(source)).next_operation
-        except CorruptStore:
-            return 0  # a pack that begins without one says itself how its operations are counted
-
-    def _take_in(
-        self,
-        source: Source,
-        offset: int,
-        chain: bytes | None,
-        sequence: int,
-        limit: int,
-        ledger: Ledger | None = None,
-    ) -> tuple[int, int, bytes | None]:
-        """Apply the valid frames below `limit`; where they end, the last one's sequence number and chain hash."""
-        for frame in scan(source, source.header, offset, chain, end=limit):
-            self._apply(source, frame, self.ledger if ledger is None else ledger)
-            if ledger is None:
-                self.last_frame = frame.offset
-            offset, chain, sequence = frame.end, frame.header.chain, frame.header.sequence
-        self._known[source.salt] = offset
-        return offset, sequence, chain
-
-    def _apply(self, source: Source, frame: ScannedFrame, ledger: Ledger) -> None:
-        operations = self.catalog.fresh_operations
-        try:
-            head = decode_head(frame.body, frame.header.body_length)
-            self.catalog.add_frame(source, frame.offset, head.rows)
-            match frame.header.type:
-                case FrameType.TRANSACTION:
-                    operations.append(OperationFrame(ledger.next_operation, source, frame.offset))
-                    ledger.apply_operations(head.meta, kept_commits(head.rows))
-                case FrameType.HISTORY:
-                    first, _ = unpack_history(head.meta)
-                    operations.append(OperationFrame(first, source, frame.offset))
-                case FrameType.SOURCES if ledger is self.ledger:
-                    ledger.apply_sources(head.meta)
-                case FrameType.CHECKPOINT if ledger is not self.ledger:
-                    ledger.next_operation = Ledger.decode(head.meta).next_operation
-                case _:
-                    pass
-        except InvalidFormat as error:
-            raise CorruptStore(source.path, frame.offset, error.reason) from error
-
-    def _note(self, damage: CorruptStore) -> bool:
-        """Remember damage; whether it is news."""
-        if any((known.path, known.offset) == (damage.path, damage.offset) for known in self.damage):
-            return False
-        self.damage.append(damage)
-        return True
-
-    def _note_damage(self, source: Source, offset: int, limit: int, reason: str) -> None:
-        """Remember damage, and take in what is whole between it and `limit`."""
-        if self._note(CorruptStore(source.path, offset, reason)):
-            for frame in later_frames(source, source.header, offset):
-                if frame.end <= limit:
-                    self._apply(source, frame, self.ledger)
