@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         CorruptObject,
         CorruptStore,
         InvalidFormat,
+        InvalidProof,
         InvalidRefName,
         InvalidRevision,
         NotAStore,
         NotFound,
+        NotProvable,
         ObjectNotFound,
         PiecrustError,
         Refused,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from piecrust.vm.contract import Contract
     from piecrust.vm.contracts import ContractMetadata
     from piecrust.vm.errors import (
+        AddressSpaceExhausted,
         ArgumentError,
         CallFailed,
         CompositeSerializerError,
@@ -55,21 +58,31 @@ if TYPE_CHECKING:
         DecodeError,
         EncodeError,
         EngineError,
+        EngineFailure,
         GasLimitInvalid,
+        HistoryError,
         InitializationError,
         InvalidAbi,
+        InvalidArgument,
         InvalidArgumentBuffer,
         InvalidFunction,
         InvalidHostQuery,
         InvalidMemory,
         InvalidModule,
         InvalidName,
+        InvalidType,
         InvalidUtf8,
         MemoryAccessOutOfBounds,
+        MergeConflict,
         MissingFeed,
         MissingHostQuery,
         MissingOwner,
         NativeStackTooSmall,
+        NoBisection,
+        NothingCommitted,
+        NothingToRedo,
+        NothingToUndo,
+        NotInAbi,
         OutOfGas,
         Panic,
         SessionBusy,
@@ -77,7 +90,10 @@ if TYPE_CHECKING:
         SessionError,
         TimeLimitExceeded,
         TimeLimitInvalid,
+        UncommittedChanges,
+        UnsafeCacheDirectory,
         UnsupportedWasmtime,
+        WrongArguments,
     )
     from piecrust.vm.events import Event
     from piecrust.vm.host_queries import HostQuery
@@ -91,20 +107,23 @@ if TYPE_CHECKING:
 _MODULES = {
     "piecrust.objects.errors": (
         "AmbiguousRevision CommitInUse CommitPinned Conflict ContractPositionCollision CorruptObject CorruptStore "
-        "InvalidFormat InvalidRefName InvalidRevision NotAStore NotFound ObjectNotFound PiecrustError Refused "
-        "StoreClosed StoreError StoreFull StoreIOError StoreLocked StoreReadOnly UnknownRef UnknownRevision "
-        "UnsupportedFormat"
+        "InvalidFormat InvalidProof InvalidRefName InvalidRevision NotAStore NotFound NotProvable ObjectNotFound "
+        "PiecrustError Refused StoreClosed StoreError StoreFull StoreIOError StoreLocked StoreReadOnly UnknownRef "
+        "UnknownRevision UnsupportedFormat"
     ),
     "piecrust.objects.bundle_reader": "Imported",
     "piecrust.objects.ids": "BytecodeHash CommitId ContractId StateRoot",
     "piecrust.vm.contract": "Contract",
     "piecrust.vm.contracts": "ContractMetadata",
     "piecrust.vm.errors": (
-        "ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist ContractRefused ContractTrap "
-        "DecodeError EncodeError EngineError GasLimitInvalid InitializationError InvalidAbi InvalidArgumentBuffer "
-        "InvalidFunction InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidUtf8 MemoryAccessOutOfBounds "
-        "MissingFeed MissingHostQuery MissingOwner NativeStackTooSmall OutOfGas Panic SessionBusy SessionClosed "
-        "SessionError TimeLimitExceeded TimeLimitInvalid UnsupportedWasmtime"
+        "AddressSpaceExhausted ArgumentError CallFailed CompositeSerializerError ContractDoesNotExist "
+        "ContractRefused ContractTrap DecodeError EncodeError EngineError EngineFailure GasLimitInvalid "
+        "HistoryError InitializationError InvalidAbi InvalidArgument InvalidArgumentBuffer InvalidFunction "
+        "InvalidHostQuery InvalidMemory InvalidModule InvalidName InvalidType InvalidUtf8 MemoryAccessOutOfBounds "
+        "MergeConflict MissingFeed MissingHostQuery MissingOwner NativeStackTooSmall NoBisection NotInAbi "
+        "NothingCommitted NothingToRedo NothingToUndo OutOfGas Panic SessionBusy SessionClosed SessionError "
+        "TimeLimitExceeded TimeLimitInvalid UncommittedChanges UnsafeCacheDirectory UnsupportedWasmtime "
+        "WrongArguments"
     ),
     "piecrust.vm.events": "Event",
     "piecrust.objects.history": "CommitInfo",
@@ -121,6 +140,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names.s
 __all__ = [
     "DEFAULT_GAS_LIMIT",
     "VM",
+    "AddressSpaceExhausted",
     "AmbiguousRevision",
     "ArgumentError",
     "BytecodeHash",
@@ -147,15 +167,18 @@ __all__ = [
     "Divergence",
     "EncodeError",
     "EngineError",
+    "EngineFailure",
     "Event",
     "FailedCall",
     "FailedFrame",
     "GasLimitInvalid",
+    "HistoryError",
     "Holds",
     "HostQuery",
     "Imported",
     "InitializationError",
     "InvalidAbi",
+    "InvalidArgument",
     "InvalidArgumentBuffer",
     "InvalidFormat",
     "InvalidFunction",
@@ -163,16 +186,25 @@ __all__ = [
     "InvalidMemory",
     "InvalidModule",
     "InvalidName",
+    "InvalidProof",
     "InvalidRefName",
     "InvalidRevision",
+    "InvalidType",
     "InvalidUtf8",
     "MemoryAccessOutOfBounds",
+    "MergeConflict",
     "MissingFeed",
     "MissingHostQuery",
     "MissingOwner",
     "NativeStackTooSmall",
+    "NoBisection",
     "NotAStore",
     "NotFound",
+    "NotInAbi",
+    "NotProvable",
+    "NothingCommitted",
+    "NothingToRedo",
+    "NothingToUndo",
     "ObjectNotFound",
     "OutOfGas",
     "PageOpening",
@@ -193,11 +225,14 @@ __all__ = [
     "StoreReadOnly",
     "TimeLimitExceeded",
     "TimeLimitInvalid",
+    "UncommittedChanges",
     "UnknownRef",
     "UnknownRevision",
+    "UnsafeCacheDirectory",
     "UnsupportedFormat",
     "UnsupportedWasmtime",
     "Verdict",
+    "WrongArguments",
 ]
 
 

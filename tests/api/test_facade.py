@@ -7,6 +7,8 @@ import sys
 
 import piecrust
 import pytest
+from piecrust.objects import errors as objects_errors
+from piecrust.vm import errors as vm_errors
 
 
 @pytest.mark.parametrize("name", piecrust.__all__)
@@ -18,6 +20,16 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_public_names_are_listed_once() -> None:
     assert len(piecrust.__all__) == len(set(piecrust.__all__))
     assert set(piecrust.__all__) == set(piecrust._HOMES)
+
+
+def test_every_error_is_public() -> None:
+    defined = {
+        name
+        for module in (objects_errors, vm_errors)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, piecrust.PiecrustError)
+    }
+    assert defined <= set(piecrust.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
