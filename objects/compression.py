@@ -26,7 +26,7 @@ def compress(data: bytes) -> bytes:
     return _contexts.compress(data)
 
 
-def decompress(data: bytes, length_max: int) -> bytes:
+def decompress(data: bytes | memoryview, length_max: int) -> bytes:
     """The content of one zstd frame of at most `length_max` bytes.
 
     Raises:

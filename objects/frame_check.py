@@ -14,6 +14,7 @@ from piecrust.objects.disk import Disk, File, Mode
 from piecrust.objects.errors import InvalidFormat
 from piecrust.objects.frame import (
     HEADER_BYTES,
+    Encoding,
     EntryFlags,
     FrameType,
     Head,
@@ -55,10 +56,12 @@ class CheckedFrame(NamedTuple):
         except InvalidFormat:
             return None
 
-    def payload(self, head: Head, row: TableRow) -> bytes:
-        """The stored bytes of an object of it."""
-        data = head.data if row.flags & EntryFlags.INLINE else self.data
-        return bytes(data[row.offset : row.offset + row.length])
+    def payload(self, head: Head, row: TableRow) -> bytes | memoryview:
+        """The stored bytes of an object of it; those of a page that is no delta where they are."""
+        if row.flags & EntryFlags.INLINE:
+            return head.data[row.offset : row.offset + row.length]
+        stored = self.data[row.offset : row.offset + row.length]
+        return stored if row.kind == Kind.PAGE and row.encoding != Encoding.DELTA else bytes(stored)
 
 
 class StoredObject(NamedTuple):
@@ -68,15 +71,18 @@ class StoredObject(NamedTuple):
     address: bytes
     encoding: int
     flags: int
-    payload: bytes
+    payload: bytes | memoryview
 
 
-def every_frame(source: Source, end: int) -> Iterator[CheckedFrame]:
-    """The frames below `end`, in their order; in the place of those that are damaged, what is left of them."""
+def every_frame(source: Source, end: int, *, hashed: bool = False) -> Iterator[CheckedFrame]:
+    """The frames below `end`, in their order; in the place of those that are damaged, what is left of them.
+
+    `hashed`: the whole file is known to be what it was when its frames were checked.
+    """
     at, previous = SEGMENT_HEADER_BYTES, None
     fault = None
     while at < end:
-        for frame in scan(source, source.header, at, previous, end=end):
+        for frame in scan(source, source.header, at, previous, end=end, hashed=hashed):
             header = frame.header
             yield CheckedFrame(at, header.type, frame.data, header.body_length, fault, header.chain)
             at, previous, fault = frame.end, header.chain, None

@@ -136,10 +136,9 @@ class _Check:
         done, total = 0, sum(sizes)
         for checked, size in zip(everything, sizes, strict=True):
             self._count(files=1)
-            if isinstance(checked.source, PackSource):
-                self._pack(checked.source)
+            hashed = isinstance(checked.source, PackSource) and self._pack(checked.source)
             if size:
-                frames = self._frames(checked)
+                frames = self._frames(checked, hashed=hashed)
                 if not self._full:
                     for _ in frames:
                         self._count(frames=1)
@@ -215,22 +214,24 @@ class _Check:
             except (CorruptObject, ObjectNotFound) as error:
                 self._refs.append(DamagedRef(name, str(error)))
 
-    def _pack(self, source: PackSource) -> None:
-        """The ends of a pack and its table; in a full check its name, which is the hash of it all."""
+    def _pack(self, source: PackSource) -> bool:
+        """The ends of a pack and its table; in a full check its name, the hash of it all. Whether that was right."""
         try:
             source.table().check_all()
             if self._full:
                 verify_pack(source, pack_name(source.path.name) or b"")
+                return True
         except TableDamaged as error:
             self._note(CorruptStore(source.path, source.frames_end, f"the pack's table is damaged: {error}"))
         except CorruptStore as error:
             self._note(error)
+        return False
 
-    def _frames(self, checked: CheckedSource) -> Iterator[CheckedFrame]:
+    def _frames(self, checked: CheckedSource, *, hashed: bool) -> Iterator[CheckedFrame]:
         """The frames of a file; what is damaged is noted, and what no index knows is made known."""
         source, end, chain = checked.source, 0, None
         unknown = 0
-        for frame in every_frame(source, checked.end):
+        for frame in every_frame(source, checked.end, hashed=hashed):
             beyond = isinstance(source, LooseSource) and frame.type is None  # the pack's table, if nothing says where
             if frame.fault is not None and not beyond:
                 self._note(CorruptStore(source.path, frame.offset, frame.fault))

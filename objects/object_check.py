@@ -48,10 +48,11 @@ def body_of(reader: Reader, stored: StoredObject) -> bytes:
     try:
         match encoding:
             case Encoding.RAW:
-                body = payload
+                body = bytes(payload)
             case Encoding.ZSTD:
                 body = decompress(payload, BODY_BYTES_MAX[kind])
             case _:
+                payload = bytes(payload)
                 body = CODECS[kind].patched(_base(reader, kind, payload[:ID_BYTES]), payload[ID_BYTES:])
     except (InvalidFormat, ObjectNotFound) as error:
         raise CorruptObject(kind, address, str(error)) from error

@@ -68,7 +68,11 @@ class PackSource(Source):
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes of the frames."""
-        return bytes(self.data[offset : min(offset + length, self.frames_end)])
+        return bytes(self.view(offset, length))
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """The same bytes where they are mapped."""
+        return self.data[offset : min(offset + length, self.frames_end)]
 
     def size(self) -> int:
         """Where the frames end."""

@@ -97,12 +97,11 @@ class Salvage:
                     body_of(self._store.reader, stored)
                 except CorruptObject:
                     continue
+                payload = bytes(stored.payload)
                 if stored.encoding == Encoding.DELTA:
-                    self.is_sound(stored.kind, stored.payload[:ID_BYTES])  # the base comes along, wherever it is
+                    self.is_sound(stored.kind, payload[:ID_BYTES])  # the base comes along, wherever it is
                 self.salvaged += 1
-                self._rewriter.add(
-                    Entry(stored.kind, stored.address, Encoding(stored.encoding), stored.payload, stored.flags)
-                )
+                self._rewriter.add(Entry(stored.kind, stored.address, Encoding(stored.encoding), payload, stored.flags))
             following = self._copy_operations(frame, known.get(frame.offset, following))
 
     def finish(self) -> list[PackName]:

@@ -50,6 +50,9 @@ class Readable(Protocol):
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes; fewer only at the end."""
 
+    def view(self, offset: int, length: int) -> memoryview:
+        """The same, without a copy if the file is mapped."""
+
     def size(self) -> int:
         """How many bytes there are."""
 
@@ -113,12 +116,19 @@ class ScannedFrame(NamedTuple):
 
 
 def scan(
-    file: Readable, segment: SegmentHeader, offset: int, previous: bytes | None = NO_CHAIN, *, end: int | None = None
+    file: Readable,
+    segment: SegmentHeader,
+    offset: int,
+    previous: bytes | None = NO_CHAIN,
+    *,
+    end: int | None = None,
+    hashed: bool = False,
 ) -> Iterator[ScannedFrame]:
     """The frames from `offset` on, as long as they are valid, follow one another, and lie below `end`.
 
     `previous` is the chain hash before the first of them, None if that doesn't matter. Reads in windows, so a segment
-    never stands in memory as a whole.
+    never stands in memory as a whole. `hashed`: the file was found to be what it was when its frames were checked,
+    and they are not hashed again.
     """
     end = file.size() if end is None else end
     window, start = memoryview(b""), offset
@@ -131,14 +141,14 @@ def scan(
             if header is None and start == offset and len(window) >= HEADER_BYTES:
                 return
             start = offset
-            window = memoryview(file.read(offset, min(max(length, _WINDOW_BYTES), end - offset)))
+            window = file.view(offset, min(max(length, _WINDOW_BYTES), end - offset))
             if len(window) < length:
                 return
             continue
         at = offset - start
-        if (previous is not None and header.previous != previous) or not frame_is_valid(
-            segment.salt, header, window, at
-        ):
+        if previous is not None and header.previous != previous:
+            return
+        if not hashed and not frame_is_valid(segment.salt, header, window, at):
             return
         yield ScannedFrame(offset, header, window[at : at + header.length])
         previous, offset = header.chain, offset + header.length

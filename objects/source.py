@@ -18,6 +18,10 @@ class Source:
         """Up to `length` bytes; fewer only at the end."""
         raise NotImplementedError
 
+    def view(self, offset: int, length: int) -> memoryview:
+        """The same, without a copy if the file is mapped."""
+        return memoryview(self.read(offset, length))
+
     def size(self) -> int:
         """Where frames end at the latest."""
         raise NotImplementedError

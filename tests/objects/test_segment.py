@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from piecrust.objects.disk import Mode
 from piecrust.objects.errors import CorruptStore
 from piecrust.objects.frame import HEADER_BYTES, NO_CHAIN, FrameType, seal_frame
-from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader, later_frames, scan, tail_is_clear
+from piecrust.objects.frame_check import LooseSource
+from piecrust.objects.segment import (
+    SEGMENT_HEADER_BYTES,
+    ScannedFrame,
+    SegmentHeader,
+    later_frames,
+    scan,
+    tail_is_clear,
+)
 from support.simulated_disk import ROOT, SimulatedDisk, SimulatedFile
 
 PATH = Path("00000001.seg")
@@ -29,12 +37,18 @@ def segment(bodies: list[bytes]) -> tuple[SegmentHeader, SimulatedFile, list[int
     return header, file, ends
 
 
+def frames_in(
+    file: SimulatedFile, header: SegmentHeader, at: int = SEGMENT_HEADER_BYTES, **options: object
+) -> list[ScannedFrame]:
+    return list(scan(LooseSource(file, PATH, header.salt), header, at, **options))
+
+
 @given(st.lists(st.integers(0, 5000).map(os.urandom), max_size=8), st.integers(0, 3000))
 @settings(max_examples=40, deadline=None)
 def test_scanning_gives_every_frame_and_stops_at_the_end(bodies: list[bytes], zeros: int) -> None:
     header, file, ends = segment(bodies)
     file.write(file.size(), bytes(zeros))
-    frames = list(scan(file, header, SEGMENT_HEADER_BYTES))
+    frames = frames_in(file, header)
     assert [bytes(frame.body) for frame in frames] == bodies
     assert [frame.end for frame in frames] == ends
     assert tail_is_clear(file, ends[-1] if ends else SEGMENT_HEADER_BYTES)
@@ -43,13 +57,13 @@ def test_scanning_gives_every_frame_and_stops_at_the_end(bodies: list[bytes], ze
 def test_scanning_reads_windows_of_any_alignment() -> None:
     bodies = [os.urandom(400_000), b"small", os.urandom(1_200_000), b"", os.urandom(900_000), b"last"]
     header, file, _ = segment(bodies)
-    assert [bytes(frame.body) for frame in scan(file, header, SEGMENT_HEADER_BYTES)] == bodies
+    assert [bytes(frame.body) for frame in frames_in(file, header)] == bodies
 
 
 def test_scanning_stops_at_a_limit() -> None:
     header, file, ends = segment([b"one", b"two", b"three"])
     for limit in range(ends[0], ends[2]):
-        frames = list(scan(file, header, SEGMENT_HEADER_BYTES, end=limit))
+        frames = frames_in(file, header, end=limit)
         assert [frame.end for frame in frames] == [end for end in ends if end <= limit]
 
 
@@ -57,8 +71,8 @@ def test_scanning_stops_where_the_chain_breaks() -> None:
     header, file, ends = segment([b"one", b"two", b"three"])
     copy = file.read(ends[0], ends[1] - ends[0])
     file.write(ends[1], copy)  # a frame that is valid by itself, in the wrong place
-    assert [bytes(frame.body) for frame in scan(file, header, SEGMENT_HEADER_BYTES)] == [b"one", b"two"]
-    first = next(scan(file, header, ends[0], None))
+    assert [bytes(frame.body) for frame in frames_in(file, header)] == [b"one", b"two"]
+    first = frames_in(file, header, ends[0], previous=None)[0]
     assert bytes(first.body) == b"two"
 
 
