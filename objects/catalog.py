@@ -44,6 +44,11 @@ class OpenTable(NamedTuple):
     sources: tuple[Source | None, ...]
     name: str  # of its file in index/; empty for the table of a pack
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether some of its sources are gone."""
+        return not all(self.sources)
+
     def resolved(self, sources: Mapping[bytes, Source]) -> OpenTable:
         """With the sources that there are now, by their salts."""
         return self._replace(sources=tuple(sources.get(covered.salt) for covered in self.table.coverage))

@@ -146,7 +146,7 @@ class Ledger:
                 int(generation),
                 int(first_operation),
                 tuple(settled),
-                tuple(condemned),
+                (tuple() | None) as condemned,
             ):
                 pass
             case _:
@@ -157,7 +157,8 @@ class Ledger:
         self.generation, self.first_operation = generation, first_operation
         for commit in commit_ids(settled):
             self.exceptions.pop(commit, None)
-        self.condemned = set(commit_ids(condemned))
+        if condemned is not None:
+            self.condemned = set(commit_ids(condemned))
 
 
 class SourcesChange(NamedTuple):
@@ -169,7 +170,7 @@ class SourcesChange(NamedTuple):
     generation: int
     first_operation: int
     settled: Iterable[CommitId]
-    condemned: Iterable[CommitId]
+    condemned: Iterable[CommitId] | None  # None: they stay as they are
 
     def encode(self) -> bytes:
         """The meta of a frame about sources."""
@@ -181,7 +182,7 @@ class SourcesChange(NamedTuple):
                 self.generation,
                 self.first_operation,
                 [bytes(commit) for commit in self.settled],
-                [bytes(commit) for commit in self.condemned],
+                None if self.condemned is None else [bytes(commit) for commit in self.condemned],
             )
         )
 

@@ -7,6 +7,7 @@
    brought an object back to life that was about to go, that is copied as well. Then the log says that the new pack
    stands for the old one, which moves to quarantine.
 4. The new pack is read back. Only then is the old one removed; otherwise it comes back.
+5. The index is made anew without what is gone, and so is the segment, if nobody published anything meanwhile.
 
 So there is never more than one pack too many on the disk, and a run that is interrupted at any point leaves a store
 that the next run goes on with. The base of a delta stays as long as the delta does, whether it lives or not.
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from piecrust.objects.checkpoint import PackName, SourcesChange
+from piecrust.objects.compaction import compact
 from piecrust.objects.errors import CorruptStore
 from piecrust.objects.frame import Encoding, Entry, EntryFlags
 from piecrust.objects.garbage import GarbageReport, make_plan, make_report, tally
@@ -82,7 +84,7 @@ class Collector:
         log = self._log
         before = store_bytes(log.disk, log.layout)
         with self._locked():
-            if log.holds_objects:
+            if log.holds_transactions:
                 log.rotate()
         exhaust(seal(log, self._lock, self._graph))
         with log.mutex:
@@ -104,6 +106,9 @@ class Collector:
             self._rewrite(group, rewritten)
             rewritten -= {pack.salt for pack in group}
         self._settle()
+        self._clear_segment()
+        if plan:
+            exhaust(compact(log, self._graph))
         return make_report(
             self._marking.lineage,
             self._dead,
@@ -148,7 +153,7 @@ class Collector:
                     marking.need_bases(log.sources(), rewritten)
                     missing = self._missing(sources, rewriter)
                     if not missing:
-                        self._publish(group, packs, self._settled(sources), log.ledger.condemned)
+                        self._publish(group, packs, self._settled(sources), None)
                         break
                 self._rescue(missing, rewriter)
                 packs = rewriter.finish()
@@ -201,13 +206,14 @@ class Collector:
         return settled
 
     def _publish(
-        self, gone: list[PackName], packs: list[PackName], settled: set[CommitId], condemned: set[CommitId]
+        self, gone: list[PackName], packs: list[PackName], settled: set[CommitId], condemned: set[CommitId] | None
     ) -> None:
         ledger = self._log.ledger
         names = [pack.name for pack in gone]
         first = max(ledger.first_operation, self._marking.first_operation)
+        listed = None if condemned is None else sorted(condemned)
         self._log.publish_sources(
-            SourcesChange([], names, packs, ledger.generation + 1, first, sorted(settled), sorted(condemned))
+            SourcesChange([], names, packs, ledger.generation + 1, first, sorted(settled), listed)
         )
 
     def _retire(self, gone: list[PackName], packs: list[PackName]) -> None:
@@ -221,7 +227,7 @@ class Collector:
         except CorruptStore:
             with self._locked():
                 release_packs(log, names)
-                self._publish(packs, gone, set(), log.ledger.condemned)
+                self._publish(packs, gone, set(), None)
             raise
         if not self._keep_quarantine:
             for name in names:
@@ -237,6 +243,16 @@ class Collector:
             settled = {commit for commit in log.ledger.exceptions if commit not in there}
             if settled or condemned != log.ledger.condemned:
                 self._publish([], [], settled, condemned)
+
+    def _clear_segment(self) -> None:
+        """Go on in a new segment if the active one holds nothing but what this run said of files."""
+        log = self._log
+        with self._locked():
+            if not log.in_use or log.holds_transactions:
+                return
+            number = log.position.segment
+            log.rotate(forget=True)
+        log.disk.unlink(log.layout.segment(number))
 
 
 def find_garbage(

@@ -1,7 +1,8 @@
 """Making tables of what is in memory, so that the next one who opens the store has little to scan.
 
 New tables are small; one that is no more than twice as large as what is newer than it is merged with that. So there are
-few tables, of growing sizes, and each object is written to a table a few times in all.
+few tables, of growing sizes, and each object is written to a table a few times in all. A table of which a source is
+gone is merged, too, whatever its size: what it knows of that source is left out.
 """
 
 from __future__ import annotations
@@ -88,15 +89,15 @@ def _take(log: LogReader) -> _Fresh | None:
 
 
 def _to_merge(fresh: _Fresh) -> list[OpenTable]:
-    """The newest tables, as long as they are not much larger than what is newer; all of packs, if they are many."""
+    """The newest tables, as long as they are not much larger than what is newer; stale ones; those of many packs."""
     merged = []
-    total = len(fresh.objects)
+    total, growing = len(fresh.objects), True
     for opened in fresh.tables:
         if opened.name:
-            if opened.table.objects > 2 * total:
-                break
-            merged.append(opened)
-            total += opened.table.objects
+            growing = growing and opened.table.objects <= 2 * total
+            if growing or opened.is_stale:
+                merged.append(opened)
+                total += opened.table.objects
     of_packs = [opened for opened in fresh.tables if not opened.name]
     return merged + (of_packs if len(of_packs) > _PACK_TABLES_MAX else [])
 

@@ -42,7 +42,7 @@ CHAIN_BYTES: Final = 16
 HEADER_BYTES: Final = 64
 ALIGNMENT: Final = 8
 INLINE_BYTES_MAX: Final = 1024  # longer payloads stand outside the head, so that reading one object reads little else
-HEAD_BYTES_MAX: Final = 1 << 26
+HEAD_BYTES_MAX: Final = 1 << 28
 NO_CHAIN: Final = bytes(CHAIN_BYTES)
 
 _HEADER = struct.Struct("<8sB3sIQQ16s")
@@ -140,7 +140,7 @@ class Body(NamedTuple):
 
 
 def encode_body(entries: Sequence[Entry], meta: bytes) -> Body:
-    """The body of a frame with these objects."""
+    """The body of a frame with these objects; `InvalidFormat` if it would be too long to be read again."""
     table: list[bytes] = []
     inline: list[bytes] = []
     external: list[bytes] = []
@@ -153,6 +153,8 @@ def encode_body(entries: Sequence[Entry], meta: bytes) -> Body:
             table.append(_ENTRY.pack(kind, encoding, flags, 0, length, address))
             external.append(payload)
     head = b"".join([_LENGTHS.pack(len(table), len(meta)), *table, meta, *inline])
+    if len(head) > HEAD_BYTES_MAX:
+        raise InvalidFormat("frame", f"a head of {len(head)} bytes; at most {HEAD_BYTES_MAX} can be published at once")
     stored = compress(head)
     if len(stored) >= len(head):
         stored = head

@@ -41,11 +41,12 @@ class LogWriter(LogReader):
         return self.position.end > self._first_end
 
     @property
-    def holds_objects(self) -> bool:
-        """Whether the active segment holds objects."""
-        active = self.active
-        fresh = any(at.source is active for kind in self.catalog.fresh for at in kind.values())
-        return fresh or covered(self.catalog.tables).get(active.salt, 0) > self._first_end
+    def holds_transactions(self) -> bool:
+        """Whether the active segment may hold objects or operations, not only what was said of files."""
+        active, catalog = self.active, self.catalog
+        objects = any(at.source is active for kind in catalog.fresh for at in kind.values())
+        operations = any(frame.source is active for frame in catalog.fresh_operations)
+        return objects or operations or covered(catalog.tables).get(active.salt, 0) > self._first_end
 
     def prepare(self) -> bool:
         """Take in what others published and make the log ready to be appended to; whether anything changed.
@@ -105,8 +106,8 @@ class LogWriter(LogReader):
         self.ledger.apply_sources(change.encode())
         self.settle_sources()
 
-    def rotate(self) -> None:
-        """Close the active segment where the log ends, and go on in a new one.
+    def rotate(self, *, forget: bool = False) -> None:
+        """Close the active segment where the log ends, and go on in a new one; or `forget` it, if nothing is lost.
 
         The new one is complete and synced before it gets its name, so a segment in `log/` has a valid checkpoint.
         """
@@ -115,7 +116,8 @@ class LogWriter(LogReader):
         if position.synced < position.end:
             self._sync_file(self.active.path)
         ledger = self.ledger
-        segments = [*ledger.segments, ClosedSegment(position.segment, position.end, position.chain, self.active.salt)]
+        closed = ClosedSegment(position.segment, position.end, position.chain, self.active.salt)
+        segments = ledger.segments if forget else [*ledger.segments, closed]
         try:
             end, sequence, chain = write_segment(
                 self.disk, self.layout, number, replace(ledger, segments=segments), position.sequence + 1

@@ -22,7 +22,7 @@ from piecrust.objects.roots import Lineage, firm_roots, soft_roots
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, scan
 from piecrust.objects.source import Source
 
-OPERATIONS_KEPT_MIN: Final = 1000  # the newest records stay, however old they are
+OPERATIONS_KEPT_MIN: Final = 100  # the newest records stay, however old they are
 
 
 class Marking:

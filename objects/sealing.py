@@ -59,9 +59,7 @@ def _seal(log: LogWriter, lock: StoreLock, graph: CommitGraph, closed: ClosedSeg
         if closed not in log.ledger.segments:
             return
         ledger = log.ledger
-        change = SourcesChange(
-            [closed.number], [], [pack], ledger.generation, ledger.first_operation, [], ledger.condemned
-        )
+        change = SourcesChange([closed.number], [], [pack], ledger.generation, ledger.first_operation, [], None)
         log.publish_sources(change)
     log.disk.unlink(log.layout.segment(closed.number))
 

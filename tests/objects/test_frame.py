@@ -149,3 +149,10 @@ def test_decompression_is_bounded() -> None:
     stored = struct.pack("<II", len(bomb), 2**26 + 1) + bomb
     with pytest.raises(InvalidFormat):
         decode_head(stored, len(stored))
+
+
+def test_what_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("piecrust.objects.frame.HEAD_BYTES_MAX", 100)
+    assert encode_body([], bytes(92)).data
+    with pytest.raises(InvalidFormat, match="101 bytes"):
+        encode_body([], bytes(93))

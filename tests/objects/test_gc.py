@@ -58,6 +58,7 @@ def test_what_is_deleted_goes_and_nothing_else_changes(run: Run) -> None:
         dead = [make_commit(store, b"", pages=big(n), parent=first) for n in range(10, 20)]
         report = collect(store)
         assert (report.commits_living, report.commits_collected, report.objects_dead) == (17, 0, 0)
+        reader.refresh()
         delete(store, *dead)
         report = collect(store)
         assert (report.commits_living, report.commits_collected, report.tombstones) == (7, 10, 0)
@@ -290,6 +291,42 @@ def test_room_comes_back(run: Run) -> None:
         delete(store, *(set(store.commits()) - set(keep)))
         after = collect(store).bytes_after
         assert after < 1.05 * collect(other).bytes_after
+
+
+def test_what_was_said_of_files_goes_with_them(run: Run) -> None:
+    """Neither the index nor the log grows by what was collected."""
+    with run.open() as store:
+        first = make_commit(store, b"", pages=big(0), branch="main")
+        many = [make_commit(store, b"", pages=big(number), parent=first) for number in range(1, 60)]
+        keep_up(store)
+        delete(store, *many)
+        collect(store)
+        assert store._log.ledger.condemned == set()
+        assert not store._to_write().log.in_use
+        index = sum(len(c.data) for p, c in run.disk.names.items() if c and p.parent == LAYOUT.index)
+        assert index < 600
+        names = run.disk.list(LAYOUT.log)
+        collect(store)
+        assert run.disk.list(LAYOUT.log) == names, "there was nothing to do"
+    with run.open(read_only=True) as store:
+        assert store.commits() == [first]
+
+
+def test_a_segment_that_holds_operations_is_kept(run: Run) -> None:
+    with run.open() as store, run.open() as other:
+        first = make_commit(store, b"", pages=big(0), branch="main")
+        delete(store, make_commit(store, b"", pages=big(1)))
+
+        def meanwhile(what: str, _done: int, _total: int) -> None:
+            if what == "rewrite":
+                set_ref(other, "tags/meanwhile", first)
+
+        store.gc(retention_seconds=0, progress=meanwhile)
+        assert [record.sequence for record in store.operations()] == [3, 2, 1, 0]
+        collect(store)
+    with run.open(read_only=True) as store:
+        assert [record.sequence for record in store.operations()] == [3, 2, 1, 0]
+        assert store.ref("tags/meanwhile") == first
 
 
 def test_pack_by_pack_there_is_one_too_many_at_most() -> None:

@@ -71,6 +71,8 @@ def test_a_ledger_follows_changes_of_sources() -> None:
     change = SourcesChange([0, 1], [packs[0].name], [packs[2]], 4, 2, [commit], [other])
     ledger.apply_sources(change.encode())
     assert ledger == Ledger(segments=segments[2:], packs=packs[1:], generation=4, first_operation=2, condemned={other})
+    ledger.apply_sources(SourcesChange([2], [], [], 5, 3, [], None).encode())
+    assert ledger == Ledger(packs=packs[1:], generation=5, first_operation=3, condemned={other})
 
 
 @pytest.mark.parametrize(
