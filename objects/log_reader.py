@@ -286,9 +286,9 @@ class LogReader(Intake):
             self.catalog.retire(sources, self._sources.retired)
         self._known = {salt: end for salt, end in self._known.items() if salt in sources}
         resolved = [opened.resolved(sources) for opened in tables]
-        self.catalog.replace(
-            [opened for opened in resolved if any(opened.sources)], lambda source, _offset: source.salt in sources
-        )
+        used = [opened for opened in resolved if any(opened.sources)]
+        ends = covered(used)
+        self.catalog.replace(used, lambda source, offset: source.salt in sources and offset >= ends.get(source.salt, 0))
         self._carried = []
 
     def _index_pack(self, source: PackSource) -> list[OpenTable]:

@@ -44,11 +44,27 @@ def collect(store: Store, retention_seconds: float = 0) -> GarbageReport:
     return store.gc(retention_seconds=retention_seconds)
 
 
+def dry_run(store: Store) -> GarbageReport:
+    return store.gc(retention_seconds=0, dry_run=True)
+
+
 @pytest.fixture
 def run() -> Run:
     run = Run()
     run.create()
     return run
+
+
+def test_a_dry_run_counts_what_a_run_counts_also_of_a_pack_that_this_handle_has_sealed(run: Run) -> None:
+    with run.open() as store, run.open() as other:
+        first = make_commit(store, b"1", branch="main")
+        make_commit(store, b"2", parent=first, branch="main", expected=first)
+        collect(store)
+        delete(store, first)
+        other.refresh()
+        counts = [(r.objects_live, r.objects_dead, r.bytes_dead) for r in (dry_run(store), dry_run(other))]
+        report = collect(store)
+        assert counts == [(report.objects_live, report.objects_dead, report.bytes_dead)] * 2
 
 
 def test_what_is_deleted_goes_and_nothing_else_changes(run: Run) -> None:
