@@ -72,6 +72,7 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("export", "bundles", "Write a commit to a file, or a contract's memory."),
         CommandEntry("import", "bundles", "Take a bundle into the store."),
         CommandEntry("import-raw", "bundles", "Commit a memory image."),
+        CommandEntry("import-original", "original", "Take commits out of a directory of the Rust VM."),
         CommandEntry("replay", "replay", "Execute commits again and compare."),
     ),
     "Care of the store": (

@@ -15,6 +15,7 @@ from piecrust.objects.store import Store
 from piecrust.objects.transcript import Import, Merge, Restore
 from piecrust.vm.errors import ContractDoesNotExist, MergeConflict
 from piecrust.vm.merge import plan
+from piecrust.vm.original import ORIGINAL_FORMAT
 from piecrust.vm.restore import restored_state
 from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
 
@@ -73,6 +74,8 @@ def _imported(store: Store, identity: CommitId, commit: Commit, base: State, tol
     state = write_state(Overlay(store), base, [as_it_is(there[contract]) for contract in named])
     if told.contracts and state != commit.state:
         return _verdict(identity, Derived.IMPORT, commit.state, state)
+    if told.format == ORIGINAL_FORMAT and told.source != commit.state_root:
+        return _no(identity, Derived.IMPORT, Divergence("state", told.source.hex(), commit.state_root.hex()))
     reason = f"what it was imported from ({told.format} {told.source.hex()}) is outside of the store"
     return Verdict(identity, Derived.IMPORT, Holds.UNKNOWN, reason=reason)
 

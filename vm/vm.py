@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from piecrust.objects.ids import BytecodeHash, CommitId, ContractId
+from piecrust.objects.ids import BytecodeHash, CommitId, ContractId, StateRoot
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
 from piecrust.objects.progress import Progress, silent
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from piecrust.objects.bundle_reader import Imported
     from piecrust.objects.garbage import GarbageReport
+    from piecrust.vm.original.importing import ImportedDirectory
     from piecrust.vm.verdict import Verdict
 
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
@@ -202,6 +203,15 @@ class VM(VMView):
         from piecrust.vm.bundles import import_bundle
 
         return import_bundle(self.store, file, branch=branch)
+
+    def import_original(
+        self, directory: str | os.PathLike[str], roots: Collection[StateRoot | bytes] = ()
+    ) -> ImportedDirectory:
+        """Takes commits out of a directory that the original wrote: these, or all; see `importing.import_original`."""
+        from piecrust.vm.original.directory import OriginalDirectory
+        from piecrust.vm.original.importing import import_original
+
+        return import_original(self.store, OriginalDirectory(Path(directory)), [StateRoot(root) for root in roots])
 
     def replay(
         self,
