@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import importlib
-import io
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -20,9 +18,10 @@ from piecrust.cli.command import Outcome, PiecrustCommand, Settings, shared_para
 from piecrust.cli.command_errors import UnknownCommand
 from piecrust.cli.command_table import COMMANDS, SECTIONS, CommandEntry
 from piecrust.cli.envelope import ErrorEntry, envelope
-from piecrust.cli.errors import Problem, problem_of
+from piecrust.cli.errors import Problem, problem_of, reason_of
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.interrupts import die_on_interrupt
+from piecrust.cli.streams import forgive_encoding, open_descriptors, silence_stdout, tell
 from typer.core import TyperGroup
 
 
@@ -63,24 +62,33 @@ class PiecrustGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Run one command line to its end: print, and exit with a code of `ExitCode`."""
         words = list(sys.argv[1:] if args is None else args)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # what the terminal can not show is no reason to fail
+        forgive_encoding()
         extra.pop("standalone_mode", None)
         current = Settings()
+        showing = False
         try:
             try:
                 result = super().main(words, prog_name or "piecrust", standalone_mode=False, obj=current, **extra)
+                showing = True
                 code = _show(result, current)
             except KeyboardInterrupt:
                 code = ExitCode.INTERRUPTED
             except BrokenPipeError:
                 raise
             except Exception as error:
+                if showing and isinstance(error, OSError):
+                    raise
                 code = _fail(error, current, words)
             sys.stdout.flush()
         except BrokenPipeError:
-            _silence_stdout()
+            silence_stdout()
+            code = ExitCode.BROKEN_PIPE
+        except OSError as error:
+            silence_stdout()
+            tell(f"{current.error_style.error('Error:')} cannot write to standard output: {reason_of(error)}")
+            code = ExitCode.CONFLICT
+        except SystemExit:  # how the parser ends when the reader of its help went away
+            silence_stdout()
             code = ExitCode.BROKEN_PIPE
         sys.exit(int(code))
 
@@ -114,7 +122,7 @@ def _show(result: Any, current: Settings) -> ExitCode:
             print(line)
     _print_warnings(warnings, current)
     for hint in result.hints:
-        print(f"{current.error_style.hint('Hint:')} {hint}", file=sys.stderr)
+        tell(f"{current.error_style.hint('Hint:')} {hint}")
     return result.exit_code
 
 
@@ -130,11 +138,12 @@ def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
         import traceback
 
         traceback.print_exception(error)
-    problem = problem_of(error, current.labels)
+    typed = current.command or next((word for word in words if word in COMMANDS), "")
+    problem = problem_of(error, current.labels, typed)
     # An error of parsing comes before `--json` is seen as an option.
     if current.json or "--json" in words:
         entry = ErrorEntry(problem.code, problem.message)
-        name = current.command or problem.command or ""
+        name = current.command or problem.command or typed
         print(envelope(name, ok=False, data=problem.data, errors=[entry], warnings=current.damage))
     else:
         _print_problem(problem, current)
@@ -145,26 +154,19 @@ def _fail(error: Exception, current: Settings, words: list[str]) -> ExitCode:
 
 def _print_warnings(warnings: Sequence[str], current: Settings) -> None:
     for warning in warnings:
-        print(f"{current.error_style.changed('Warning:')} {warning}", file=sys.stderr)
+        tell(f"{current.error_style.changed('Warning:')} {warning}")
 
 
 def _print_problem(problem: Problem, current: Settings) -> None:
     """The lines of an error as people read them: what, why, what to type next."""
     style = current.error_style
-    print(f"{style.error('Error:')} {problem.message}", file=sys.stderr)
+    tell(f"{style.error('Error:')} {problem.message}")
     for detail in problem.details:
-        print(f"  {detail}", file=sys.stderr)
+        tell(f"  {detail}")
     for cause in problem.causes:
-        print(f"{style.heading('Caused by:')} {cause}", file=sys.stderr)
+        tell(f"{style.heading('Caused by:')} {cause}")
     for hint in problem.hints:
-        print(f"{style.hint('Hint:')} {hint}", file=sys.stderr)
-
-
-def _silence_stdout() -> None:
-    """Nobody reads stdout any more: what is left in its buffer goes nowhere, so that the interpreter exits quietly."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+        tell(f"{style.hint('Hint:')} {hint}")
 
 
 def _version(*, value: bool) -> None:
@@ -200,6 +202,7 @@ def piecrust(
 
 def main() -> NoReturn:
     """The command `piecrust`."""
+    open_descriptors()
     die_on_interrupt()
     app()
     raise AssertionError("the application exits by itself")

@@ -2,12 +2,13 @@
 
 - `hex:` and `@file` are the argument's bytes themselves. Among several arguments they are `[u8; N]`, as an id is.
 - A bare word is a value of the type that the contract's interface gives; without one it needs its type in front.
+- For a `ContractId` that is a whole argument the contract's name or the first digits of its id will do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,13 +16,16 @@ from typing import Any, TypeAlias
 from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.render import count
 from piecrust.cli.value_reader import read_value
+from piecrust.objects.ids import ID_BYTES, ContractId
 from piecrust.vm.abi_model import Argument as Parameter
 from piecrust.vm.abi_model import Function, Raw
 from piecrust.vm.rkyv.notation import parse
 from piecrust.vm.rkyv.types import STRING, RustType
 from piecrust.vm.rkyv.values import ByteArray, Typed
 
+CONTRACT_ID = parse("ContractId")
 FILE_BYTES_MAX = 1 << 20  # an argument has at most 64 KiB; more is refused by the machine, this much by the command
+_WHOLE_ID = re.compile(r"\s*(?:hex:|0x)?[0-9a-fA-F]{64}\s*")
 _TYPED = re.compile(r"\s*([A-Za-z_(\[][^:\"']*?)\s*:(.*)", re.DOTALL)
 
 
@@ -50,8 +54,15 @@ class BareArgument:
 Argument: TypeAlias = RawArgument | TypedArgument | BareArgument
 
 
-def parse_argument(word: str) -> Argument:
+FindContract: TypeAlias = Callable[[str], ContractId]
+
+
+def parse_argument(word: str, find_contract: FindContract | None = None) -> Argument:
     """What a word on the command line means.
+
+    Args:
+        word: as it was typed.
+        find_contract: finds a contract by its name or the first digits of its id, where there is a store.
 
     Raises:
         UsageError: it begins like a typed value, and is none.
@@ -66,20 +77,31 @@ def parse_argument(word: str) -> Argument:
     if name == "hex":
         return RawArgument(parse_hex(text))
     rust = STRING if name == "str" else rust_type(name)
-    return TypedArgument(rust, text if name == "str" else read_value(rust, text))
+    return TypedArgument(rust, text if name == "str" else _read(rust, text, find_contract))
 
 
-def values(words: Sequence[str], function: Function | None = None) -> list[object]:
+def _read(rust: RustType, text: str, find_contract: FindContract | None) -> Any:
+    """A value as it is typed; a contract may be named."""
+    if find_contract is not None and rust == CONTRACT_ID and not _WHOLE_ID.fullmatch(text):
+        return find_contract(text)
+    return read_value(rust, text)
+
+
+def values(
+    words: Sequence[str], function: Function | None = None, find_contract: FindContract | None = None
+) -> list[object]:
     """The arguments of a call, as `Session.call` takes them.
 
     Args:
         words: as they were typed.
         function: what the contract's interface says of the function, if it has one.
+        find_contract: finds a contract by its name or the first digits of its id, where there is a store.
 
     Raises:
         UsageError: a word has no type, or does not fit it; or there are too few or too many.
+        InvalidArgument: a value is none of the type that the interface gives.
     """
-    arguments = [parse_argument(word) for word in words]
+    arguments = [parse_argument(word, find_contract) for word in words]
     parameters = None if function is None or isinstance(function.arguments, Raw) else function.arguments
     if parameters is not None and len(arguments) != len(parameters) and _all_bare(arguments):
         raise UsageError(f"{function} takes {count(len(parameters), 'argument')}, {len(arguments)} given")
@@ -90,8 +112,8 @@ def values(words: Sequence[str], function: Function | None = None) -> list[objec
                 found.append(argument.data if len(arguments) == 1 else ByteArray(argument.data))
             case TypedArgument():
                 found.append(Typed(argument.type, argument.value))
-            case BareArgument() if parameters is not None and index < len(parameters):
-                found.append(_described(parameters[index], argument.text))
+            case BareArgument() if function is not None and parameters is not None and index < len(parameters):
+                found.append(_described(function, index, parameters[index], argument.text, find_contract))
             case BareArgument():
                 raise UsageError(
                     f"the type of argument {index + 1}, {argument.text!r}, is not known",
@@ -104,12 +126,21 @@ def _all_bare(arguments: Sequence[Argument]) -> bool:
     return all(isinstance(argument, BareArgument) for argument in arguments)
 
 
-def _described(parameter: Parameter, text: str) -> Typed:
+def _described(
+    function: Function, index: int, parameter: Parameter, text: str, find_contract: FindContract | None
+) -> Typed:
     """A bare word as the value of a parameter that the interface describes."""
+    from piecrust.vm.errors import EncodeError, InvalidArgument
+    from piecrust.vm.rkyv.codec import encode
+
     try:
-        return Typed(parameter.type, read_value(parameter.type, text))
+        value = _read(parameter.type, text, find_contract)
+        encode(value, parameter.type)
     except UsageError as error:
-        raise UsageError(f"argument {parameter.name!r}: {error}") from None
+        raise UsageError(f"argument {parameter.name!r}: {error}", hints=error.hints) from None
+    except EncodeError as error:
+        raise InvalidArgument(function.name, index + 1, parameter.name, error) from None
+    return Typed(parameter.type, value)
 
 
 def rust_type(text: str) -> RustType:
@@ -138,6 +169,29 @@ def parse_hex(text: str) -> bytes:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         raise UsageError(f"{text!r} is not hex: an even number of digits 0-9 and a-f is needed") from None
+
+
+def at_most(number: int | None) -> int | None:
+    """The number of `-n`: None for all.
+
+    Raises:
+        UsageError: it is negative.
+    """
+    if number is not None and not 0 <= number < 1 << 63:
+        raise UsageError(f"-n takes a number from 0 on, not {number}")
+    return number
+
+
+def parse_contract_id(text: str) -> ContractId:
+    """The id that 64 hex digits write, with or without `0x`.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    digits = text.lower().removeprefix("0x")
+    if len(digits) != 2 * ID_BYTES or re.fullmatch("[0-9a-f]+", digits) is None:
+        raise UsageError(f"{text!r} is not a contract's id: {2 * ID_BYTES} hex digits are needed")
+    return ContractId(bytes.fromhex(digits))
 
 
 def read_bytes(path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:

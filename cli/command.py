@@ -108,7 +108,8 @@ def _shared_options(
     """Exists for its parameters: every command accepts them, before or after its name."""
 
 
-PLAIN_ANNOTATIONS = (str, list[str], bool, int)
+NUMBERS = {int: "a whole number", float: "a number"}
+PLAIN_ANNOTATIONS = (str, list[str], bool, *NUMBERS)
 
 
 @functools.cache
@@ -120,7 +121,7 @@ def shared_parameters() -> tuple[Any, ...]:
 
 
 def without_pydantic(parameter: Any) -> Any:
-    """Let a parameter of strings or whole numbers read its words itself.
+    """Let a parameter of strings or numbers read its words itself.
 
     Typer converts words through pydantic, whose import (50 ms) would be half of a short command's time. What is
     missing, wrong or of another type goes Typer's way, for its messages.
@@ -136,9 +137,9 @@ def without_pydantic(parameter: Any) -> Any:
             plain: Any = () if many else None
         elif annotation not in PLAIN_ANNOTATIONS:
             return convert(context, value)
-        elif annotation is int and (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
-            plain = int(value)
-        elif annotation is not int and value and isinstance(value, list | tuple if many else str | bool):
+        elif annotation in NUMBERS and isinstance(value, str | int | float):
+            plain = _number(annotation, value, context, parameter)
+        elif value and isinstance(value, list | tuple if many else str | bool):
             plain = value
         else:
             return convert(context, value)
@@ -147,6 +148,13 @@ def without_pydantic(parameter: Any) -> Any:
     parameter.process_value = process_value
     parameter._reads_plainly = True  # noqa: SLF001  (a mark on the object, so that it is wrapped once)
     return parameter
+
+
+def _number(kind: type[int | float], value: str | float, context: Any, parameter: Any) -> int | float:
+    try:
+        return kind(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not {NUMBERS[kind]}", ctx=context, param=parameter) from None
 
 
 class PiecrustCommand(TyperCommand):

@@ -3,6 +3,7 @@ r"""The one shape in which every command answers with `--json`.
 - One JSON object on stdout, on one line, whatever happens: success, a negative verdict or an error.
 - `ok` is true exactly when the exit code is 0; `errors` names what went wrong by code (stable) and message (for
   people).
+- ASCII alone, so that it is the same in every locale.
 - 64-bit integers are decimal strings (JSON readers lose them otherwise), byte strings are hex, absent values are null.
 
 >>> print(envelope("root", ok=True, data={"gas": u64(7), "id": b"\x01\xff"}))
@@ -50,8 +51,7 @@ def envelope(
             "data": plain(data),
             "warnings": list(warnings),
             "errors": [{"code": error.code, "message": error.message} for error in errors],
-        },
-        ensure_ascii=False,
+        }
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,13 @@ import typer
 from piecrust.cli.command_errors import CommandError
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count
-from piecrust.objects.errors import AmbiguousRevision, CommitInUse, PiecrustError
+from piecrust.objects.errors import (
+    AmbiguousRevision,
+    CommitInUse,
+    InvalidRevision,
+    PiecrustError,
+    StoreIOError,
+)
 from piecrust.objects.refs import HEAD
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX
 
@@ -79,10 +86,10 @@ EXIT_CODES: dict[str, ExitCode] = {
 }
 
 
-def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None) -> Problem:
+def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None, command: str = "") -> Problem:
     """What to tell about `error`; anything that is not foreseen is a bug of this program (exit code 70).
 
-    `labels` are names of contracts, by their ids.
+    `labels` are names of contracts, by their ids; `command` is what was typed.
     """
     code = snake_case(type(error).__name__)
     match error:
@@ -98,11 +105,14 @@ def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None) -> P
             if exit_code is not None:
                 message, details = _told(error, labels or {})
                 details += getattr(error, "__notes__", [])
-                return Problem(exit_code, code, message, details, _causes(error), _hints(error), data=_data(error))
+                return Problem(
+                    exit_code, code, message, details, _causes(error), _hints(error, command), data=_data(error)
+                )
         case OSError():
-            return Problem(ExitCode.CONFLICT, "io_error", str(error), causes=_causes(error))
+            where = "" if error.filename is None else f"{str(error.filename)!r}: "
+            return Problem(ExitCode.CONFLICT, "io_error", where + reason_of(error), causes=_causes(error))
     if isinstance(error, PARSER_ERROR):
-        return _parsing(error, code)
+        return _parsing(error, code, command)
     message = f"this is a bug in piecrust: {type(error).__name__}: {error}"
     return Problem(ExitCode.BUG, "bug", message, hints=["run the command again with --debug and report what it prints"])
 
@@ -116,6 +126,11 @@ def _is_long_argument(error: PiecrustError) -> bool:
     return error.offset == 0 and error.memory_length == ARGUMENT_BYTES_MAX < error.length
 
 
+def reason_of(error: OSError) -> str:
+    """Why the operating system refused, in its words."""
+    return (error.strerror or str(error)).lower()
+
+
 def snake_case(name: str) -> str:
     """A class's name as the `code` of an envelope.
 
@@ -125,10 +140,10 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _parsing(error: Any, code: str) -> Problem:
+def _parsing(error: Any, code: str, command: str) -> Problem:
     """An error of the command line's parser, in the words of the others."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "piecrust"
+    path = context.command_path if context is not None else f"piecrust {command}".rstrip()
     message, near = error.format_message().rstrip("."), list(getattr(error, "possibilities", None) or ())
     if near:
         message = f"no such option: {error.option_name}"
@@ -143,6 +158,8 @@ def _parsing(error: Any, code: str) -> Problem:
 
 def _causes(error: BaseException) -> list[str]:
     """The messages of the errors that led to this one."""
+    if isinstance(error, PiecrustError) and error.kind == "OutOfGas":
+        return []  # the trap that ends it says nothing more
     causes: list[str] = []
     cause = error.__cause__
     while cause is not None and len(causes) < CAUSES_MAX:
@@ -156,7 +173,7 @@ def _causes(error: BaseException) -> list[str]:
 
 def _told(error: PiecrustError, labels: Mapping[bytes, str]) -> tuple[str, list[str]]:
     """Message and details of an error of the library."""
-    from piecrust.vm.errors import CallFailed
+    from piecrust.vm.errors import CallFailed, InvalidArgument
 
     match error:
         case CallFailed():
@@ -164,6 +181,12 @@ def _told(error: PiecrustError, labels: Mapping[bytes, str]) -> tuple[str, list[
         case AmbiguousRevision():
             found = [candidate.hex() for candidate in error.candidates]
             return f"{error.revision!r} could be any of {len(found)} commits", found[:CANDIDATES_MAX]
+        case InvalidArgument():
+            return f"argument {error.name!r}: expected {error.expected}, got {error.got}", []
+        case InvalidRevision():
+            return f"{error.text!r} is not a revision", []
+        case StoreIOError() if error.errno is not None:
+            return f"{error.operation} failed on {error.path}: {os.strerror(error.errno).lower()}", []
         case CommitInUse():
             return f"commit {error.commit.hex()[:12]} is in use", [f"by {ref}" for ref in error.refs]
         case _:
@@ -214,25 +237,27 @@ def _data(error: PiecrustError) -> dict[str, Any] | None:
     return {"candidates": list(error.candidates)} if isinstance(error, AmbiguousRevision) else None
 
 
-def _hints(error: PiecrustError) -> list[str]:
+def _hints(error: PiecrustError, command: str) -> list[str]:
     """What to type next, for the errors where that is known."""
     match type(error).__name__:
         case "NotAStore":
             return ["piecrust init   (make this directory a store)", "piecrust -C DIR ...   (the store is elsewhere)"]
-        case "UnknownRevision" | "UnknownRef":
+        case "UnknownRef":
             return ["piecrust log --all", "piecrust branch   (branches by name)"]
         case "AmbiguousRevision":
             return ["give more digits, or one of the ids above"]
         case "InvalidRevision":
             return ["main, v1, HEAD~2, main@{1}, an id or its first digits, root:HEX"]
+        case "InitializationError" if str(error).endswith("exists"):
+            return ["piecrust contracts   (what is there)", "piecrust deploy ... --id HEX   (once more, by another id)"]
         case "ContractDoesNotExist":
             return ["piecrust contracts"]
         case "OutOfGas":
-            return ["piecrust call ... --gas-limit N   (a higher limit)"]
+            return [f"piecrust {command} ... --gas-limit N   (a higher limit)"]
         case "TimeLimitExceeded":
-            return ["piecrust call ... --time-limit SECONDS"]
+            return [f"piecrust {command} ... --time-limit SECONDS"]
         case "MissingHostQuery":
-            return ["piecrust call ... --host-queries MODULE:OBJECT   (Python code that answers it)"]
+            return [f"piecrust {command} ... --host-queries MODULE:OBJECT   (Python code that answers it)"]
         case "MissingOwner":
             return ["piecrust deploy ... --owner HEX"]
         case "StoreLocked":

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piecrust.cli.command import Settings
-from piecrust.cli.working_state import PREFIX_DIGITS_MIN, aliases_of, store_directory
+from piecrust.cli.working_state import aliases_of, store_directory
 from piecrust.objects import contract_map
 from piecrust.objects.errors import PiecrustError
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import BRANCHES, TAGS, RefValue
+from piecrust.objects.revision import PREFIX_DIGITS_MIN
 from piecrust.vm.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -35,12 +35,12 @@ def size(count: int) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> count(1, "page"), count(2, "page"), count(0, "query")
-    ('1 page', '2 pages', '0 queries')
+    >>> count(1, "page"), count(2, "deploy"), count(0, "query")
+    ('1 page', '2 deploys', '0 queries')
     """
     if number == 1:
         return f"1 {noun}"
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and not noun.endswith("ay") else f"{noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and not noun.endswith(("ay", "oy")) else f"{noun}s"
     return f"{number:,} {plural}"
 
 

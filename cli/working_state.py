@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from piecrust.cli.command import Settings, settings
 from piecrust.cli.command_errors import Ambiguous, Missing, UsageError
+from piecrust.cli.revisions import find_commit, find_range
 from piecrust.objects import contract_map
 from piecrust.objects.errors import NotAStore
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import ALIASES, CONTRACTS, RefValue, Symbolic
-from piecrust.objects.revision import resolve
+from piecrust.objects.revision import PREFIX_DIGITS_MIN
 from piecrust.objects.state import EMPTY_STATE, State
 from piecrust.vm.workspace import Head, Workspace
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from piecrust.vm.vm import VM
 
 STORE_DIRECTORY = ".piecrust"
-PREFIX_DIGITS_MIN = 4
 _HEX = re.compile(r"[0-9a-f]+\Z")
 
 
@@ -58,7 +58,11 @@ class WorkingState:
 
     def commit(self, revision: str) -> CommitId:
         """The commit that a revision names."""
-        return resolve(self.store, revision)
+        return find_commit(self.store, revision)
+
+    def ends(self, text: str) -> tuple[CommitId, CommitId]:
+        """The commits of both ends of `a..b`."""
+        return find_range(self.store, text)
 
     def named(self, revision: CommitId | bytes | str) -> CommitId:
         """The commit of an id or a revision."""
@@ -98,11 +102,10 @@ class WorkingState:
             return alias
         digits = name.lower().removeprefix("0x")
         if not _HEX.match(digits) or len(digits) > 64 or len(digits) < PREFIX_DIGITS_MIN:
-            near = _near(name, list(self.aliases()))
-            raise Missing(
-                f"there is no contract {name!r}",
-                hints=[*(f"did you mean {word}?" for word in near), "piecrust contracts"],
-            )
+            hints = [f"did you mean {word}?" for word in _near(name, list(self.aliases()))]
+            if _HEX.match(digits) and len(digits) < PREFIX_DIGITS_MIN:
+                hints.append(f"at least {PREFIX_DIGITS_MIN} digits of an id are needed")
+            raise Missing(f"there is no contract {name!r}", hints=[*hints, "piecrust contracts"])
         if len(digits) == 64:
             return ContractId(bytes.fromhex(digits))
         known = {record.id for state in states or (self.current(),) for record in self.records(state)}

@@ -90,10 +90,20 @@ def resolve(store: Revisions, text: str) -> CommitId:
 
 def resolve_range(store: Revisions, text: str) -> tuple[CommitId, CommitId]:
     """Both ends of `a..b`."""
+    start, end = range_ends(text)
+    return resolve(store, start), resolve(store, end)
+
+
+def range_ends(text: str) -> tuple[str, str]:
+    """The revisions of `a..b`; HEAD for one that is left out.
+
+    Raises:
+        InvalidRevision: it is no range.
+    """
     start, dots, end = text.partition("..")
     if not dots or end.startswith(".") or ".." in end:
         raise InvalidRevision(text[:REVISION_LENGTH_MAX], "a range is <revision>..<revision>")
-    return resolve(store, start or HEAD), resolve(store, end or HEAD)
+    return start or HEAD, end or HEAD
 
 
 def _base(store: Revisions, text: str, base: str) -> CommitId:

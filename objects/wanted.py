@@ -13,6 +13,9 @@ class RecordOf:
 
     contract: ContractId
 
+    def __str__(self) -> str:
+        return f"contract {self.contract.hex()}"
+
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
@@ -20,6 +23,9 @@ class PageOf:
 
     contract: ContractId
     index: int
+
+    def __str__(self) -> str:
+        return f"page {self.index} of contract {self.contract.hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,9 @@ class RangeOf:
     offset: int
     length: int
 
+    def __str__(self) -> str:
+        return f"{self.length:,} bytes at {self.offset:#x} of contract {self.contract.hex()}"
+
 
 @dataclass(frozen=True, slots=True)
 class NoPage:
@@ -38,12 +47,18 @@ class NoPage:
     contract: ContractId
     index: int
 
+    def __str__(self) -> str:
+        return f"that page {self.index} of contract {self.contract.hex()} is absent"
+
 
 @dataclass(frozen=True, slots=True)
 class NoContract:
     """That the state has no such contract."""
 
     contract: ContractId
+
+    def __str__(self) -> str:
+        return f"that contract {self.contract.hex()} is absent"
 
 
 Wanted = RecordOf | PageOf | RangeOf | NoPage | NoContract

@@ -259,7 +259,8 @@ def _query_judge(context: typer.Context, text: str, host_queries: list[str]) -> 
             register_host_queries(vm, host_queries)
             state = at.state(commit)
             contract = at.contract(expression.contract, state)
-            passed = values(expression.arguments, function_in(at.interface(contract, state), expression.function))
+            described = function_in(at.interface(contract, state), expression.function)
+            passed = values(expression.arguments, described, lambda name: at.contract(name, state))
             with vm.session(commit) as session:
                 result = session.query(contract, expression.function, *passed, returns=expression.type).data
         good = expression.compare(result, expression.value)

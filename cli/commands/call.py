@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.command_errors import UsageError
 from piecrust.cli.contract_code import exported_functions
 from piecrust.cli.execution import (
     GasLimit,
@@ -30,7 +29,8 @@ from piecrust.cli.receipts import event_lines, gas_line, receipt_data, trace_lin
 from piecrust.cli.working_state import opened_vm
 from piecrust.objects import contract_map
 from piecrust.objects.kinds import Kind
-from piecrust.vm.errors import InvalidFunction
+from piecrust.objects.revision import range_ends
+from piecrust.vm.errors import ContractDoesNotExist, InvalidFunction
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def call(
     with execution(context, meta=meta, host_queries=host_queries) as run:
         target = run.at.contract(contract)
         described = function_in(run.at.interfaces.of(target), function)
-        passed = values(arguments or [], described)
+        passed = values(arguments or [], described, run.at.contract)
         rust = result_type(described, returns)
         options: dict[str, Any] = {"feed": fed} if feed else {}
         method = run.session.feeder_call if feed else run.session.call
@@ -131,18 +131,17 @@ def query(
     with opened_vm(context, read_only=True) as (at, vm):
         register_host_queries(vm, host_queries or [])
         ask = _Question(at, vm, contract, function, arguments or [], returns, metadata, options)
-        left, dots, right = (revision or "").partition("..")
-        if not dots:
+        if ".." not in (revision or ""):
             receipt, rust, target = ask.at_revision(revision)
             lines = [line] if (line := value_line(receipt, rust)) else []
             if trace:
                 lines += [*trace_lines(receipt, at.label, style), gas_line(receipt, style)]
             told = receipt_data(receipt, rust, at.interfaces)
             return Outcome({"contract": target, "function": function, **told}, lines)
-        if not left or not right:
-            raise UsageError(f"{revision!r} is not A..B")
+        left, right = range_ends(revision or "")
         sides = [ask.at_revision(left), ask.at_revision(right)]
         told_left, told_right = (receipt_data(receipt, rust, at.interfaces) for receipt, rust, _ in sides)
+        frames = [trace_lines(receipt, at.label, style) if trace else [] for receipt, _, _ in sides]
     equal = sides[0][0].data == sides[1][0].data
     shown = [value_line(receipt, rust) for receipt, rust, _ in sides]
     data = {
@@ -151,9 +150,10 @@ def query(
         "right": {"revision": right, **told_right},
     }
     width = max(len(left), len(right))
-    lines = [f"{left:<{width}}  {style.removed(shown[0])}", f"{right:<{width}}  {style.added(shown[1])}"]
-    if equal:
-        lines = [f"{left:<{width}}  {shown[0]}", f"{right:<{width}}  {shown[1]}"]
+    values_shown = shown if equal else [style.removed(shown[0]), style.added(shown[1])]
+    lines = []
+    for name, value, calls in zip((left, right), values_shown, frames, strict=True):
+        lines += [f"{name:<{width}}  {value}".rstrip(), *(f"  {line}" for line in calls)]
     return Outcome(data, lines, ExitCode.NEGATIVE if exit_code and not equal else ExitCode.OK)
 
 
@@ -180,8 +180,12 @@ class _Question:
         where: dict[str, Any] = {"draft": True} if revision is None else {"base": at.commit(revision)}
         state = at.state_at(revision)
         target = at.contract(self._contract, state)
+        if contract_map.lookup(at.store, state.map_root, target) is None:
+            missing = ContractDoesNotExist(target)
+            missing.add_note(f"{at.label(target)} is not there at {revision or 'HEAD'}")
+            raise missing
         described = function_in(at.interface(target, state), self._function)
-        passed = values(self._words, described)
+        passed = values(self._words, described, lambda name: at.contract(name, state))
         rust = result_type(described, self._returns)
         with (
             telling_functions(at, target, self._function, state),

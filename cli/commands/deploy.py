@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_hex, values
+from piecrust.cli.arguments import parse_contract_id, parse_hex, values
 from piecrust.cli.command import Outcome, Settings, settings
 from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.configuration import default_owner
@@ -18,6 +18,7 @@ from piecrust.cli.render import fields
 from piecrust.cli.working_state import alias_value
 from piecrust.objects.ids import ContractId
 from piecrust.objects.refs import ALIASES, RefValue
+from piecrust.vm.abi_model import Raw
 from piecrust.vm.limits import DEFAULT_GAS_LIMIT
 
 if TYPE_CHECKING:
@@ -60,21 +61,17 @@ def deploy(
     from piecrust.vm.bytecode import default_contract_id
 
     current = settings(context)
-    wanted = None if identifier is None else ContractId.from_hex(identifier.lower().removeprefix("0x"))
+    wanted = None if identifier is None else parse_contract_id(identifier)
     hints: Sequence[str] = []
     if contract is not None or is_bundle(file):
-        record, wasm = read_contract(file, None if contract is None else ContractId.from_hex(contract))
+        record, wasm = read_contract(file, None if contract is None else parse_contract_id(contract))
         wanted, owner_bytes = wanted or record.id, record.owner if owner is None else parse_hex(owner)
     else:
         wasm = read_wasm(file)
         owner_bytes, hints = default_owner(current.environment) if owner is None else (parse_hex(owner), [])
     argument = init_argument(init, wasm)
     with execution(context, meta=meta, host_queries=host_queries) as run:
-        aliases = run.at.aliases()
-        if alias is not None and alias in aliases:
-            raise UsageError(
-                f"the alias {alias!r} is taken by {aliases[alias].short()}", hints=[f"piecrust alias --delete {alias}"]
-            )
+        check_alias_is_free(alias, run.at.aliases())
         # The id is known before the deployment, so the alias can be saved with it.
         contract_id = wanted or default_contract_id(wasm)
         refs: dict[str, RefValue | None] = {} if alias is None else {ALIASES + alias: alias_value(contract_id)}
@@ -169,12 +166,32 @@ def read_wasm(path: str) -> bytes:
     return to_wasm(data.decode(errors="replace"))
 
 
+def check_alias_is_free(alias: str | None, aliases: Mapping[str, ContractId]) -> None:
+    """Refuse a name that a contract has.
+
+    Raises:
+        UsageError: one has.
+    """
+    if alias is not None and alias in aliases:
+        raise UsageError(
+            f"the alias {alias!r} is taken by {aliases[alias].short()}", hints=[f"piecrust alias --delete {alias}"]
+        )
+
+
 def init_argument(text: str | None, wasm: bytes) -> object:
-    """The argument of `init`, by the type that is written or that the contract's interface gives."""
-    if text is None:
-        return None
+    """The argument of `init`, by the type that is written or that the contract's interface gives.
+
+    Raises:
+        UsageError: it is none of that type, or the interface wants one and there is none.
+    """
     interface = interface_of(wasm)
-    return values([text], None if interface is None else interface.init)[0]
+    described = None if interface is None else interface.init
+    if text is not None:
+        return values([text], described)[0]
+    if described is not None and not isinstance(described.arguments, Raw) and described.arguments:
+        wanted = ", ".join(f"{argument.name}: {argument.type}" for argument in described.arguments)
+        raise UsageError(f"init takes {wanted}", hints=["--init VALUE"])
+    return None
 
 
 def _receipt_lines(receipt: Receipt[Any] | None, at: WorkingState, current: Settings) -> list[str]:

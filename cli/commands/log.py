@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from piecrust.cli.arguments import at_most
 from piecrust.cli.changes import changed_contracts
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
@@ -20,7 +21,6 @@ from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import BRANCHES, TAGS
-from piecrust.objects.revision import resolve_range
 from piecrust.objects.transcript import Merge, Restore, Transcript
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def log(
     current = settings(context)
     style = current.style
     with opened(context, read_only=True) as at, progress("log") as bar:
-        commits = islice(_selected(at, revision, everything=everything, first_parent=first_parent), number)
+        commits = islice(_selected(at, revision, everything=everything, first_parent=first_parent), at_most(number))
         names = _names(at, style)
         data: list[dict[str, Any]] = []
         entries: list[list[str]] = []
@@ -63,7 +63,7 @@ def log(
             if not current.json:
                 entries.append(_entry_lines(at, item, names.get(commit, ""), style, oneline=oneline))
     if not data:
-        return Outcome({"commits": []}, ["There are no commits."])
+        return Outcome({"commits": []}, [] if number == 0 else ["There are no commits."])
     if graph:
         drawable = [(item["commit"], item["parents"], lines) for item, lines in zip(data, entries, strict=False)]
         listed = {item["commit"] for item in data}
@@ -77,7 +77,7 @@ def _selected(at: WorkingState, revision: str | None, *, everything: bool, first
     if everything:
         return walk(graph, at.store.commits(), first_parent=first_parent)
     if revision is not None and ".." in revision:
-        start, end = resolve_range(at.store, revision)
+        start, end = at.ends(revision)
         return walk_between(graph, [end], [start])
     if revision is None and at.head.commit is None:
         return iter(())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from piecrust.cli.command import Outcome, PiecrustCommand
-from piecrust.cli.command_errors import Missing
+from piecrust.cli.command_errors import Missing, UsageError
 from piecrust.cli.execution import execution, logged, metadata_value
 from piecrust.cli.history import derivation_of
 from piecrust.cli.render import table
@@ -34,6 +34,8 @@ def meta_set(
       piecrust meta set block_height u64:7
     """
     data = metadata_value(value)
+    if not name:
+        raise UsageError("metadata needs a name")
     with execution(context, meta=None, host_queries=None) as run:
         before = run.session.set_meta(name, data)
         run.session.save_draft(logged("meta", "set", name, value))

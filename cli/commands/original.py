@@ -10,7 +10,8 @@ from piecrust.cli.command import Outcome, settings
 from piecrust.cli.command_errors import Ambiguous, Missing
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count
-from piecrust.cli.working_state import PREFIX_DIGITS_MIN, opened
+from piecrust.cli.working_state import opened
+from piecrust.objects.revision import PREFIX_DIGITS_MIN
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style

@@ -14,7 +14,6 @@ from piecrust.cli.working_state import opened
 from piecrust.objects.ids import Address
 from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import PINS
-from piecrust.objects.revision import resolve_range
 
 DIGITS_MIN = 4
 
@@ -93,7 +92,7 @@ def rev_parse(
     with opened(context, read_only=True) as at:
         for revision in revisions:
             if ".." in revision:
-                start, end = resolve_range(at.store, revision)
+                start, end = at.ends(revision)
                 lines += [end.hex(), f"^{start.hex()}"]
                 data.append({"revision": revision, "start": start, "commit": end})
             else:

@@ -16,7 +16,6 @@ from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count
 from piecrust.cli.working_state import opened, select_implementations
-from piecrust.objects.revision import resolve_range
 
 if TYPE_CHECKING:
     from piecrust.objects.ids import CommitId
@@ -95,7 +94,7 @@ def _in_store(context: typer.Context, revisions: str | None) -> tuple[Path, list
 
     with opened(context, read_only=True) as at:
         if revisions is not None and ".." in revisions:
-            since, tip = resolve_range(at.store, revisions)
+            since, tip = at.ends(revisions)
             return at.store.root_dir, commits_to_replay(at.store, since, tip)
         return at.store.root_dir, commits_to_replay(at.store, None, at.commit(revisions or "HEAD"))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import values
+from piecrust.cli.arguments import parse_contract_id, parse_hex, values
 from piecrust.cli.command import Outcome, Settings, settings
 from piecrust.cli.command_errors import FileProblem, UsageError
-from piecrust.cli.commands.deploy import init_argument, read_wasm
+from piecrust.cli.commands.deploy import check_alias_is_free, init_argument, read_wasm
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
 from piecrust.cli.execution import (
@@ -25,6 +27,7 @@ from piecrust.cli.execution import (
 )
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.interfaces import function_in, result_type
+from piecrust.cli.progress import progress
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, value_line
 from piecrust.cli.working_state import alias_value
 from piecrust.objects.ids import ContractId
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from piecrust.vm.receipt import Receipt
 
 FILE_BYTES_MAX = 64 << 20
+STDIN = "-"
 KEYS = {
     "deploy": {"deploy", "alias", "owner", "id", "init", "gas_limit"},
     "call": {"call", "function", "args", "returns", "gas_limit", "expect"},
@@ -45,7 +49,9 @@ KEYS = {
 
 def run(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Steps as JSON lines, or TOML if it ends with .toml.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Steps as JSON lines, or TOML if it ends with .toml; - is stdin.")
+    ],
     *,
     message: Annotated[
         str | None, typer.Option("--message", "-m", metavar="TEXT", help="The commit's message.")
@@ -68,14 +74,16 @@ def run(
     Examples:
       piecrust run genesis.jsonl -m genesis
       piecrust run check.toml --dry-run
+      ./make-steps | piecrust run -
     """
     current = settings(context)
     steps = read_steps(file)
     done: list[dict[str, Any]] = []
     lines: list[str] = []
-    with execution(context, meta=meta, host_queries=host_queries) as execution_:
+    with execution(context, meta=meta, host_queries=host_queries) as execution_, progress("run") as bar:
         script = Script(execution_, current, Path(file).parent)
         for number, step in enumerate(steps, 1):
+            bar.update(number - 1, len(steps))
             try:
                 data, shown = script.execute(step)
             except UsageError as error:
@@ -108,7 +116,7 @@ def read_steps(path: str) -> list[Mapping[str, Any]]:
         UsageError: it is no JSON lines or TOML, or a step is none.
     """
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb") if path != STDIN else nullcontext(sys.stdin.buffer) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise FileProblem(path, error) from None
@@ -121,7 +129,7 @@ def read_steps(path: str) -> list[Mapping[str, Any]]:
         else:
             found = [json.loads(line) for line in text.splitlines() if line.strip() and not line.startswith("#")]
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the steps in {path!r}: {error}") from error
+        raise UsageError(f"cannot read the steps in {path!r}: {error}") from None
     if not isinstance(found, list):
         raise UsageError(f"{path!r} has no list of steps", hints=["[[step]]   (once for each step)"])
     for number, step in enumerate(found, 1):
@@ -129,7 +137,8 @@ def read_steps(path: str) -> list[Mapping[str, Any]]:
         unknown = set(step) - KEYS[kind] if kind is not None else set()
         if kind is None or unknown:
             what = f"does not know {', '.join(sorted(unknown))}" if unknown else "is no deploy, call, query or meta"
-            raise UsageError(f"step {number} {what}: {json.dumps(step, default=str)[:80]}")
+            hints = ['{"call": "counter", "function": "increment"}   (see piecrust run --help)']
+            raise UsageError(f"step {number} {what}: {json.dumps(step, default=str)[:80]}", hints=hints)
     return found
 
 
@@ -161,19 +170,20 @@ class Script:
     def _deploy(self, step: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         from piecrust.vm.bytecode import default_contract_id
 
+        alias = _text(step, "alias", default="")
+        check_alias_is_free(alias, self._aliases)
         wasm = read_wasm(str(self._folder / _text(step, "deploy")))
         owner = _text(step, "owner", default="")
         wanted = _text(step, "id", default="")
-        contract = ContractId.from_hex(wanted) if wanted else default_contract_id(wasm)
+        contract = parse_contract_id(wanted) if wanted else default_contract_id(wasm)
         init = step.get("init")
         _, receipt = self._run.session.deploy(
             wasm,
-            bytes.fromhex(owner) if owner else default_owner(self._current.environment)[0],
+            parse_hex(owner) if owner else default_owner(self._current.environment)[0],
             contract_id=contract,
             init=init_argument(None if init is None else str(init), wasm),
             gas_limit=_gas_limit(step),
         )
-        alias = _text(step, "alias", default="")
         if alias:
             self.refs[ALIASES + alias] = alias_value(contract)
             self._aliases[alias] = contract
@@ -182,6 +192,9 @@ class Script:
         told = None if receipt is None else receipt_data(receipt, None, interfaces)
         data = {"deploy": contract, "receipt": told}
         return data, [f"deploy {self._current.style.contract(alias or contract.short())}"]
+
+    def _contract(self, name: str) -> ContractId:
+        return self._aliases.get(name) or self._run.at.contract(name)
 
     def _meta(self, step: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         values_by_name = step["meta"]
@@ -193,13 +206,13 @@ class Script:
 
     def _call(self, step: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], list[str]]:
         name, function = _text(step, kind), _text(step, "function")
-        contract = self._aliases.get(name) or self._run.at.contract(name)
+        contract = self._contract(name)
         interfaces = self._run.at.interfaces
         described = function_in(interfaces.of(contract), function)
         words = step.get("args", [])
         if not isinstance(words, list):
             raise UsageError("args takes a list of words", hints=['"args": ["u64:5"]'])
-        passed = values([str(word) for word in words], described)
+        passed = values([str(word) for word in words], described, self._contract)
         rust = result_type(described, _text(step, "returns", default="") or None)
         method = self._run.session.query if kind == "query" else self._run.session.call
         receipt: Receipt[Any] = method(contract, function, *passed, gas_limit=_gas_limit(step), returns=rust)
@@ -236,6 +249,6 @@ def _text(step: Mapping[str, Any], key: str, *, default: str | None = None) -> s
 
 def _gas_limit(step: Mapping[str, Any]) -> int:
     limit = step.get("gas_limit", DEFAULT_GAS_LIMIT)
-    if not isinstance(limit, int):
+    if not isinstance(limit, int) or isinstance(limit, bool):
         raise UsageError("gas_limit must be a whole number")
     return limit

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from piecrust.cli.arguments import at_most
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.render import seconds_since
@@ -56,7 +57,7 @@ def op_log(
     style = settings(context).style
     now = time.time()
     with opened(context, read_only=True) as at:
-        records = list(islice(at.store.operations(), number))
+        records = list(islice(at.store.operations(), at_most(number)))
     lines = []
     for record in records:
         when = style.faint(seconds_since(record.time / 1e9, now))

@@ -402,6 +402,14 @@ class TestUndo:
         assert counting("rev-parse", "main@{1}").stdout.strip() == first
 
 
+class TestQuery:
+    def test_asks_both_ends_of_a_range(self, counting: Command) -> None:
+        assert counting("query", "counter", "read_value", "--at", "main~2..").lines == ["main~2  253", "HEAD    255"]
+        traced = counting("query", "counter", "read_value", "--at", "main~1..main", "--trace").lines
+        assert [line.split()[0] for line in traced] == ["main~1", "counter.read_value", "main", "counter.read_value"]
+        counting("query", "counter", "read_value", "--at", "main...side", code=2)
+
+
 class TestRun:
     STEPS = (
         {"deploy": "counter.wasm", "alias": "counter", "owner": "00ff"},
@@ -454,6 +462,31 @@ class TestRun:
     )
     def test_what_is_no_step_is_refused(self, store: Command, step: object) -> None:
         assert "step 1" in store("run", self.script(store, step), code=2).stderr
+
+    def test_refuses_a_name_that_a_contract_has(self, counting: Command) -> None:
+        (counting.directory / "steps.jsonl").write_text(
+            json.dumps({"deploy": contract_file("box"), "alias": "counter"})
+        )
+        assert "the alias 'counter' is taken" in counting("run", "steps.jsonl", code=2).stderr
+        assert counting.json("alias")["aliases"] == {"counter": COUNTER}
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            {"deploy": contract_file("counter"), "id": "zz"},
+            {"deploy": contract_file("counter"), "owner": "zz"},
+            {"call": "counter", "function": "increment", "gas_limit": True},
+            {"call": "counter", "function": "increment", "gas_limit": -1},
+        ],
+        ids=str,
+    )
+    def test_refuses_what_makes_no_sense_in_a_step(self, counting: Command, step: object) -> None:
+        (counting.directory / "steps.jsonl").write_text(json.dumps(step))
+        assert "step 1" in counting("run", "steps.jsonl", code=2).stderr
+
+    def test_reads_its_steps_from_stdin(self, counting: Command) -> None:
+        step = json.dumps({"query": "counter", "function": "read_value", "expect": "255"})
+        assert "255" in counting.process("run", "-", "--dry-run", stdin=step).stdout
 
     def test_may_leave_it_in_the_working_state(self, store: Command) -> None:
         store("run", self.script(store, *self.STEPS[:3]), "--no-commit")
@@ -620,6 +653,15 @@ class TestInterface:
         assert store("abi", "show", "described").lines == ["nop()"]
         (folder / "small.abi.json").write_text('{"piecrust_abi": 1, "functions": [{"name": "nobody"}]}')
         store("abi", "attach", "small.wasm", "small.abi.json", "-o", "x.wasm", code=8)
+
+    def test_a_contract_may_be_named_where_an_id_is_wanted(self, counting: Command) -> None:
+        counting("deploy", contract_file("callcenter"), "--alias", "center")
+        counting("call", "center", "increment_counter", "counter")
+        assert counting("query", "center", "query_counter", COUNTER[:8]).stdout == "Ok(256)\n"
+        assert counting("query", "center", "query_counter", "ContractId:counter").stdout == "Ok(256)\n"
+        assert "did you mean counter?" in counting("query", "center", "query_counter", "conter", code=3).stderr
+        absent = counting("query", "center", "query_counter", "counter", "--at", "main", code=3).stderr
+        assert "center is not there at main" in absent
 
     def test_written_types_win(self, token: Command) -> None:
         token("call", "token", "transfer", "[u8; 32]:" + "ab" * 32, "u64:5")

@@ -252,6 +252,94 @@ def test_unknown_revision(counting: Command) -> None:
     )
 
 
+def test_a_revision_of_a_branch_without_commits(store: Command) -> None:
+    golden(
+        store("show", "main~1", code=None),
+        ExitCode.NOT_FOUND,
+        """
+        Error: unknown revision 'main~1'
+          main has no commits yet
+        Hint: piecrust deploy FILE.wasm --alias NAME
+        Hint: piecrust commit -m MESSAGE
+        """,
+    )
+
+
+@pytest.mark.parametrize("revision", ["main~9", "@{99}", "HEAD^2"])
+def test_a_revision_before_the_beginning(counting: Command, revision: str) -> None:
+    assert "does not go back so far" in counting("show", revision, code=3).stderr
+
+
+def test_a_revision_that_is_nearly_a_name(counting: Command) -> None:
+    counting("tag", "release")
+    assert "Hint: did you mean main?\n" in counting("log", "mian..release", code=3).stderr
+    assert "Hint: did you mean release?\n" in counting("root", "relaese~1", code=3).stderr
+    assert "Hint: at least 4 digits of an id are needed\n" in counting("show", "a0b", code=3).stderr
+
+
+def test_what_is_no_revision(counting: Command) -> None:
+    golden(
+        counting("show", "main~x", code=None),
+        ExitCode.USAGE,
+        """
+        Error: 'main~x' is not a revision
+        Hint: main, v1, HEAD~2, main@{1}, an id or its first digits, root:HEX
+        """,
+    )
+
+
+def test_deploying_what_is_there(counting: Command) -> None:
+    answer = counting("deploy", contract_file("counter"), code=8)
+    assert "Hint: piecrust deploy ... --id HEX   (once more, by another id)\n" in answer.stderr
+
+
+def test_deploying_without_the_argument_that_the_interface_wants(store: Command) -> None:
+    golden(
+        store("deploy", contract_file("token"), code=None),
+        ExitCode.USAGE,
+        """
+        Error: init takes supply: u64
+        Hint: --init VALUE
+        """,
+    )
+    assert store.json("status")["working_state"] is None
+
+
+def test_an_argument_that_is_none_of_its_type(store: Command) -> None:
+    store("deploy", contract_file("token"), "--alias", "token", "--init", "5")
+    answer = store("call", "token", "transfer", "ab", "5", code=8)
+    assert answer.stderr == "Error: argument 'to': expected [u8; 32], got 1 bytes\n"
+
+
+@pytest.mark.parametrize("words", [["--id", "zz"], ["--owner", "zz"]])
+def test_an_id_that_is_none(store: Command, words: list[str]) -> None:
+    answer = store("deploy", contract_file("counter"), *words, code=2)
+    assert answer.stderr.startswith("Error: 'zz' is not ")
+
+
+@pytest.mark.parametrize(
+    "words", [["log", "-n", "-1"], ["log", "-n", "x"], ["op-log", "-n", "-1"], ["log", "-n", "1.5"]]
+)
+def test_a_number_that_is_none(counting: Command, words: list[str]) -> None:
+    assert words[-1] in counting(*words, code=2).stderr
+
+
+def test_an_option_without_its_value_names_the_command(counting: Command) -> None:
+    golden(
+        counting("branch", "--delete", code=None),
+        ExitCode.USAGE,
+        """
+        Error: option '--delete' requires an argument
+        Hint: piecrust branch --help
+        """,
+    )
+
+
+def test_metadata_without_a_name(store: Command) -> None:
+    store("meta", "set", "", "u64:5", code=2)
+    assert store.json("status")["working_state"] is None
+
+
 def test_ambiguous_revision(counting: Command) -> None:
     root = counting("root").stdout.strip()
     counting("commit", "--allow-empty", "-m", "the same state")

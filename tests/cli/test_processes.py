@@ -197,6 +197,38 @@ def test_a_reader_that_goes_away_is_no_error(counting: Command) -> None:
     assert errors == ""
 
 
+@pytest.mark.parametrize("words", [["log"], ["--help"], ["log", "--help"], ["log", "--json"], ["log", "no", "--json"]])
+def test_help_and_envelopes_end_as_quietly(counting: Command, words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(counting, *words, stdout=writing)
+    os.close(writing)
+    _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert (process.returncode, errors) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+@pytest.mark.parametrize(
+    "words", [["log"], ["log", "--json"], ["log", "no", "--json"], ["memory", "counter", "--page", "1"]]
+)
+def test_a_result_that_can_not_be_written_is_an_error(counting: Command, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start(counting, *words, stdout=full.fileno())
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 6
+    assert errors == "Error: cannot write to standard output: no space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_take_no_file_of_the_store(counting: Command, closed: str) -> None:
+    command = f"exec {sys.executable} -m piecrust call counter increment --trace {closed}"
+    environment = {**os.environ, **counting.environment}
+    done = subprocess.run(["sh", "-c", command], cwd=counting.directory, env=environment, timeout=TIMEOUT_SECONDS)
+    assert done.returncode == 0
+    assert counting("query", "counter", "read_value").stdout == "256\n"
+    assert counting.json("fsck")["clean"]
+
+
 WAITING = """
 import pathlib, time
 
