@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from piecrust.objects import upkeep
-from piecrust.objects.disk import RealDisk, RealFile
+from piecrust.objects.disk import RealDisk
 from piecrust.objects.errors import CorruptStore, StoreClosed, StoreFull, StoreIOError
 from piecrust.objects.store import Store
 from support.crashes import Run, check, keep_up, open_simulated
@@ -62,21 +64,30 @@ def test_reading_writes_nothing(run: Run) -> None:
     assert disk.events == []
 
 
-def test_a_real_commit_calls_fdatasync_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    for name in ("write", "sync"):
-        monkeypatch.setattr(RealFile, name, _noting(calls, name, getattr(RealFile, name)))
+@pytest.mark.skipif(sys.platform == "darwin", reason="there it is fcntl with F_FULLFSYNC")
+def test_a_real_commit_calls_fdatasync_once_between_its_write_and_the_acknowledgement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+    for name in ("pwrite", "fdatasync", "fsync"):
+        monkeypatch.setattr(os, name, _noting(calls, name, getattr(os, name)))
     with Store.open(tmp_path, create=True, disk=RealDisk()) as store:
-        first = make_commit(store, b"first   ")
+        parent = make_commit(store, b"first   ")
         calls.clear()
-        make_commit(store, b"second  ", parent=first)
-        assert calls == ["write", "sync", "write"]
+        for number in range(3):
+            parent = make_commit(store, b"%8d" % number, parent=parent)
+            calls.append(("acknowledged", ""))
+    segment = "00000001.seg"
+    commit = [("pwrite", segment), ("fdatasync", segment), ("pwrite", "DURABLE"), ("acknowledged", "")]
+    assert calls == commit * 3
 
 
-def _noting(calls: list[str], name: str, method):
-    def noted(*arguments):
-        calls.append(name)
-        return method(*arguments)
+def _noting(calls: list[tuple[str, str]], name: str, function: Callable) -> Callable:
+    """The system call, noted with the file that it is made on."""
+
+    def noted(descriptor: int, *arguments: object) -> object:
+        calls.append((name, Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        return function(descriptor, *arguments)
 
     return noted
 
