@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from piecrust import VM, ContractId, Panic
+from piecrust import VM, CallFailed, ContractId, Panic
 from piecrust.rkyv import archive, bytes48, bytes96, encode, i16, i32, u64
 from piecrust.vm.session import Session
 from support.command import Command, contract_file
@@ -55,11 +55,15 @@ def test_session_commits_persist(store: Command, vm: VM) -> None:
         assert by_command(second) == committed(session, vm, "second")
 
 
-def test_contracts_persist(store: Command) -> None:
+def test_contracts_persist(store: Command, vm: VM) -> None:
     deployed = store.json("deploy", contract_file("counter"), "--alias", "counter")
-    commit = store.json("commit")["commit"]
-    listed = store.json("contracts", commit)["contracts"]
+    done = store.json("commit")
+    listed = store.json("contracts", done["commit"])["contracts"]
     assert [(item["contract"], item["owner"]) for item in listed] == [(deployed["contract"], OWNER.hex())]
+
+    with vm.session() as session:
+        session.deploy(contract("counter"), owner=OWNER)
+        assert by_command(done) == committed(session, vm)
 
 
 def test_a_dropped_working_state_leaves_nothing(counting: Command) -> None:
@@ -169,7 +173,7 @@ class FnData:
     counter: u64
 
 
-def test_a_contract_takes_a_structure(store: Command) -> None:
+def test_a_contract_takes_a_structure(store: Command, vm: VM) -> None:
     store("deploy", contract_file("fndata"), "--alias", "mailbox")
     data = encode(FnData(b"s" * 48, b"p" * 96, 1))
     path = Path(store.directory) / "argument"
@@ -181,6 +185,15 @@ def test_a_contract_takes_a_structure(store: Command) -> None:
     assert "counter out of order" in failed.stderr
     again = store("call", "mailbox", "submit", "hex:00", code=4)
     assert "Error: the contract" in again.stderr
+    done = store.json("commit")
+
+    with vm.session() as session:
+        mailbox, _ = session.deploy(contract("fndata"), owner=OWNER)
+        session.call(mailbox, "submit", data)
+        for wrong in (data, b"\0"):
+            with pytest.raises(CallFailed):
+                session.call(mailbox, "submit", wrong)
+        assert by_command(done) == committed(session, vm)
 
 
 def test_a_call_that_fails_is_part_of_the_history(counting: Command) -> None:
