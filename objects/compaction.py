@@ -21,14 +21,14 @@ from piecrust.objects.table_writer import Records, build_table
 
 FRESH_OBJECTS_MAX: Final = 2048  # more than this in memory are made a table of: about 350 small commits
 _PACK_TABLES_MAX: Final = 8  # more tables of packs than this are merged into one over all of them
-_STEP_OBJECTS: Final = 256
+_STEP_OBJECTS: Final = 16
 
 
 class _Fresh(NamedTuple):
     """What is in memory, as it stood under the mutex."""
 
     snapshot: Snapshot
-    objects: list[tuple[Kind, bytes, Location]]
+    objects: list[tuple[Kind, list[tuple[bytes, Location]]]]
     operations: list[OperationFrame]
     ends: dict[bytes, int]  # by salt
     tables: tuple[OpenTable, ...]
@@ -47,7 +47,8 @@ def compact(log: LogReader, graph: CommitGraph) -> Generator[None, None, None]:
     coverage = _joined([*news, *(c for opened in merged for c in opened.table.coverage if c.salt in fresh.ends)])
     numbers = {covering.salt: number for number, covering in enumerate(coverage)}
     records = Records()
-    for count, (kind, address, at) in enumerate(fresh.objects):
+    objects = ((kind, address, at) for kind, of_kind in fresh.objects for address, at in of_kind)
+    for count, (kind, address, at) in enumerate(objects):
         if starts[at.source.salt] <= at.offset < fresh.ends[at.source.salt]:
             number = numbers[at.source.salt]
             records.add_object(address, pack_place(number, at.offset, kind, at.encoding, at.flags), at.length)
@@ -55,9 +56,11 @@ def compact(log: LogReader, graph: CommitGraph) -> Generator[None, None, None]:
                 records.add_commit(address, graph.root_of(address), graph.node(address), flags=at.flags, source=number)
         if count % _STEP_OBJECTS == 0:
             yield
-    for frame in fresh.operations:
+    for count, frame in enumerate(fresh.operations):
         if starts[frame.source.salt] <= frame.offset < fresh.ends[frame.source.salt]:
             records.add_operation(frame.first, pack_place(numbers[frame.source.salt], frame.offset))
+        if count % _STEP_OBJECTS == 0:
+            yield
     pieces = yield from build_table(coverage, records, [opened.table for opened in merged])
     name = write_table(log.disk, log.layout, pieces)
     older = [opened.name for opened in fresh.tables if opened.name and opened.name not in replaced]
@@ -83,7 +86,7 @@ def _take(log: LogReader) -> _Fresh | None:
             log.ledger.encode(),
             (),
         )
-        objects = [(kind, address, at) for kind in Kind for address, at in log.catalog.fresh[kind].items()]
+        objects = [(kind, list(log.catalog.fresh[kind].items())) for kind in Kind]
         ends = log.known() | {active.salt: position.end}
         return _Fresh(snapshot, objects, list(log.catalog.fresh_operations), ends, log.catalog.tables)
 
@@ -91,7 +94,7 @@ def _take(log: LogReader) -> _Fresh | None:
 def _to_merge(fresh: _Fresh) -> list[OpenTable]:
     """The newest tables, as long as they are not much larger than what is newer; stale ones; those of many packs."""
     merged = []
-    total, growing = len(fresh.objects), True
+    total, growing = sum(len(of_kind) for _, of_kind in fresh.objects), True
     for opened in fresh.tables:
         if opened.name:
             growing = growing and opened.table.objects <= 2 * total

@@ -277,6 +277,8 @@ class LogReader(Intake):
                 continue
             if ends.get(pack.salt, 0) < source.frames_end:
                 tables += self._index_pack(source)
+            else:
+                self._known[pack.salt] = source.frames_end  # it may have come back from quarantine
         for closed in ledger.segments:
             if closed.salt not in sealed:
                 self._read_closed(closed)

@@ -23,7 +23,7 @@ from typing import Final
 
 from blake3 import blake3
 from piecrust.objects.checkpoint import PackName
-from piecrust.objects.disk import Disk, Mode, write_all
+from piecrust.objects.disk import Bytes, Disk, Mode, write_all
 from piecrust.objects.errors import CorruptStore, InvalidFormat, UnsupportedFormat
 from piecrust.objects.format import VERSION, Layout
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader
@@ -121,13 +121,17 @@ class PackWriter:
         self._hasher = blake3()
         self.length = 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: Bytes) -> None:
         """Append bytes."""
         write_all(self._file, self.length, data)
         self._hasher.update(data)
         self.length += len(data)
 
-    def finish(self, salt: bytes, table: Sequence[bytes]) -> PackName:
+    def sync(self) -> None:
+        """Have what was written so far on the disk, so that `finish`, and who syncs meanwhile, waits for little."""
+        self._file.sync()
+
+    def finish(self, salt: bytes, table: Sequence[Bytes]) -> PackName:
         """Add the table and the trailer, sync, and give the pack its name durably."""
         start = _TRAILER.pack(_MAGIC, VERSION, 0, self.length, sum(map(len, table)))
         for piece in [*table, start, blake3(start).digest()]:

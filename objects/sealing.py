@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
-from piecrust.objects.catalog import covered
+from piecrust.objects.catalog import OpenTable, covered
 from piecrust.objects.checkpoint import ClosedSegment, Ledger, SourcesChange
+from piecrust.objects.compaction import compact
 from piecrust.objects.errors import CorruptStore
 from piecrust.objects.frame import EntryFlags, FrameType, decode_head
 from piecrust.objects.graph import CommitGraph
@@ -25,7 +26,8 @@ from piecrust.objects.source import Source
 from piecrust.objects.table import Coverage, pack_place
 from piecrust.objects.table_writer import Records, build_table
 
-_STEP_FRAMES: Final = 16
+_STEP_FRAMES: Final = 4
+_SYNC_BYTES: Final = 2 << 20  # commits that are synced beside it wait for no more than this
 
 
 def seal(log: LogWriter, lock: StoreLock, graph: CommitGraph) -> Generator[None, None, None]:
@@ -35,18 +37,28 @@ def seal(log: LogWriter, lock: StoreLock, graph: CommitGraph) -> Generator[None,
         CorruptStore: a segment is damaged; it stays as it is.
     """
     while (closed := next(iter(log.ledger.segments), None)) is not None:
+        if not is_covered(log, closed):
+            yield from compact(log, graph)
         yield from _seal(log, lock, graph, closed)
+
+
+def is_covered(log: LogWriter, closed: ClosedSegment) -> bool:
+    """Whether the index knows all of a segment, so that nothing of it has to be decoded to seal it."""
+    return covered(_of_index(log)).get(closed.salt, 0) >= closed.end
+
+
+def _of_index(log: LogWriter) -> list[OpenTable]:
+    return [opened for opened in log.catalog.tables if opened.name]
 
 
 def _seal(log: LogWriter, lock: StoreLock, graph: CommitGraph, closed: ClosedSegment) -> Generator[None, None, None]:
     source = log.source(closed.salt)
     coverage = [Coverage(closed.salt, SEGMENT_HEADER_BYTES, closed.end)]
-    made = [opened for opened in log.catalog.tables if opened.name]
     writer = PackWriter(log.disk, log.layout, "pack")
     try:
         yield from _copy(source, closed.end, writer)
-        if covered(made).get(closed.salt, 0) >= closed.end:
-            table = yield from build_table(coverage, Records(), [opened.table for opened in made])
+        if is_covered(log, closed):
+            table = yield from build_table(coverage, Records(), [opened.table for opened in _of_index(log)])
         else:
             table = yield from build_table(coverage, (yield from read_records(source, closed.end, graph)))
         pack = writer.finish(closed.salt, table)
@@ -66,7 +78,7 @@ def _seal(log: LogWriter, lock: StoreLock, graph: CommitGraph, closed: ClosedSeg
 
 def _copy(source: Source, end: int, writer: PackWriter) -> Generator[None, None, None]:
     """Copy frames that are verified on the way; what lies between them is nothing."""
-    at = SEGMENT_HEADER_BYTES
+    at = synced = SEGMENT_HEADER_BYTES
     writer.add(source.read(0, at))
     pieces: list[memoryview | bytes] = []
     for frame in scan(source, source.header, at, end=end):
@@ -76,6 +88,9 @@ def _copy(source: Source, end: int, writer: PackWriter) -> Generator[None, None,
             writer.add(b"".join(pieces))
             pieces.clear()
             yield
+            if at >= synced + _SYNC_BYTES:
+                writer.sync()
+                synced = at
     writer.add(b"".join(pieces))
     if at != end:
         raise CorruptStore(source.path, at, "a frame is damaged")

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 from piecrust.objects import encoding
 from piecrust.objects.checkpoint import Ledger
-from piecrust.objects.disk import Disk, Mode, write_all
+from piecrust.objects.disk import Bytes, Disk, Mode, write_all
 from piecrust.objects.errors import InvalidFormat
 from piecrust.objects.format import Layout
 from piecrust.objects.frame import HEADER_BYTES, frame_is_valid, read_header
@@ -107,7 +107,7 @@ def open_table(disk: Disk, layout: Layout, name: str) -> Table | None:
         return None
 
 
-def write_table(disk: Disk, layout: Layout, pieces: Sequence[bytes]) -> str:
+def write_table(disk: Disk, layout: Layout, pieces: Sequence[Bytes]) -> str:
     """Write a table; the name of its file. It is not synced: a table that a crash has damaged is noticed."""
     hasher = blake3()
     for piece in pieces:
@@ -133,7 +133,7 @@ def _read(disk: Disk, layout: Layout, name: str) -> bytes:
         file.close()
 
 
-def _write(disk: Disk, layout: Layout, name: str, pieces: Sequence[bytes]) -> None:
+def _write(disk: Disk, layout: Layout, name: str, pieces: Sequence[Bytes]) -> None:
     draft = layout.tmp / name
     if name in disk.list(layout.tmp):
         disk.unlink(draft)

@@ -57,6 +57,8 @@ COVERAGE: Final = struct.Struct("<32sQQ")
 CHECK_BYTES: Final = 16
 FAN_BITS_MAX: Final = 16
 
+_STEP_BLOCKS: Final = 32
+
 
 class Coverage(NamedTuple):
     """The frames of a source that a table knows: from one offset to another."""
@@ -198,6 +200,14 @@ class Table:
         """The numbers of the rows whose keys are from `first` to `last`; every block must have been checked."""
         return range(bisect_left(self._keys, first), bisect_left(self._keys, last + 1))
 
+    def commits_between(self, first: int, last: int) -> range:
+        """The numbers of the commits whose keys are from `first` to `last`; every block must have been checked."""
+        return range(bisect_left(self._commit_keys, first), bisect_left(self._commit_keys, last + 1))
+
+    def roots_between(self, first: int, last: int) -> range:
+        """The numbers of the state roots whose keys are from `first` to `last`; every block must have been checked."""
+        return range(bisect_left(self._root_keys, first), bisect_left(self._root_keys, last + 1))
+
     def commits_by_key(self, key: int) -> list[int]:
         """The numbers of the commits whose ids begin with these 8 bytes."""
         place = self._place
@@ -239,8 +249,15 @@ class Table:
 
     def check_all(self) -> None:
         """Check every block; `TableDamaged` if one is not what it was."""
+        for _ in self.checks():
+            pass
+
+    def checks(self) -> Iterator[None]:
+        """The same in steps."""
         if not self._all_sound:
-            self._check_range(0, self._place.end)
+            for start in range(0, self._place.end, _STEP_BLOCKS * BLOCK_BYTES):
+                self._check_range(start, min(start + _STEP_BLOCKS * BLOCK_BYTES, self._place.end))
+                yield
             self._all_sound = True
 
     def columns(self) -> tuple[memoryview, Layout]:

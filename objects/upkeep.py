@@ -22,7 +22,8 @@ from piecrust.objects.sealing import seal
 from piecrust.objects.table import TableDamaged
 from piecrust.objects.table_writer import exhaust
 
-_PAUSE_SECONDS: Final = 0.0002
+_WORK_SECONDS: Final = 0.0001  # at a time; then others have a turn
+_PAUSE_SECONDS: Final = 0.0004
 _REST_SECONDS: Final = 0.5  # after another process was found at work, or after a failure
 
 T = TypeVar("T")
@@ -86,9 +87,12 @@ class Upkeep:
             self._rest_until = time.monotonic() + _REST_SECONDS
             return
         try:
+            begun = time.perf_counter()
             for _ in self._steps():
-                if self._stop.wait(_PAUSE_SECONDS):
-                    return
+                if time.perf_counter() - begun > _WORK_SECONDS:
+                    if self._stop.wait(_PAUSE_SECONDS):
+                        return
+                    begun = time.perf_counter()
         finally:
             self.alone.leave()
 
