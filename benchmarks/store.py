@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
-from measure import Row, Stopwatch, bytes_in, quiet, repeat, table
+from measure import Latencies, Row, Stopwatch, bytes_in, quiet, repeat, table
 from piecrust.objects import contract_map
 from piecrust.objects.commit import commit_id, new_commit
 from piecrust.objects.format import SEGMENT_BYTES_MAX
@@ -81,7 +81,10 @@ class Chain:
 
 def publishing(folder: Path, commits: int) -> Iterator[Row]:
     """Commits without a sync each."""
-    yield from committing(folder, "commit, not durable", commits, segment_bytes_max=SEGMENT_BYTES_MAX, sync=False)
+    with Store.open(folder / "undurable", create=True, sync=False) as store:
+        chain = Chain(store, 1, 2000)
+        with quiet():
+            yield Row("commit, not durable, p50", "us", repeat(chain.commit, commits).p50)
     with Store.open(folder / "batch", create=True) as store:
         chain = Chain(store, 1, 2000)
         begun = time.perf_counter()
@@ -92,27 +95,29 @@ def publishing(folder: Path, commits: int) -> Iterator[Row]:
 
 
 def sealing(folder: Path, commits: int) -> Iterator[Row]:
-    """Latencies of durable commits, without a segment that gets full, and with one every few hundred commits."""
-    yield from committing(folder, "commit, durable", commits, segment_bytes_max=SEGMENT_BYTES_MAX, sync=True)
-    yield from committing(folder, "commit beside seals", commits, segment_bytes_max=1 << 18, sync=True)
-
-
-def committing(folder: Path, name: str, commits: int, *, segment_bytes_max: int, sync: bool) -> Iterator[Row]:
-    """Latencies of commits, and how many packs were made meanwhile."""
-    Store.create(folder / name, segment_bytes_max=segment_bytes_max)
-    with Store.open(folder / name, sync=sync) as store:
-        chain = Chain(store, 1, 2000)
-        watch = Stopwatch()
-        with quiet():
-            for _ in range(commits):
-                watch.time("commit", chain.commit)
-        packs = len(store._log.ledger.packs)
-    latencies = watch["commit"]
-    yield Row(f"{name}, p50", "us", latencies.p50)
-    yield Row(f"{name}, p99", "us", latencies.p99)
-    yield Row(f"{name}, p99 / p50", "", latencies.p99 / latencies.p50, limit=3)
-    yield Row(f"{name}, longest", "us", latencies.percentile(100))
-    yield Row(f"{name}, segments sealed", "", packs)
+    """Latencies of durable commits: of all of them, and of those that came while a segment was being sealed."""
+    for name, noise, segment_bytes_max in (("small", 2000, 1 << 20), ("16 KB", 16_000, SEGMENT_BYTES_MAX)):
+        Store.create(folder / name, segment_bytes_max=segment_bytes_max)
+        with Store.open(folder / name) as store:
+            chain = Chain(store, 1, noise)
+            rng = random.Random(4)
+            watch = Stopwatch()
+            with quiet():
+                for _ in range(commits):
+                    if noise > 2000:
+                        chain.pages[chain.ids[0]][:noise] = rng.randbytes(noise)
+                    watch.time("sealing" if store._log.ledger.segments else "commits", chain.commit)
+            packs = len(store._log.ledger.packs)
+        beside, alone = watch["sealing"], watch["commits"]
+        everything = Latencies(sorted(beside.sorted_us + alone.sorted_us))
+        yield Row(f"{name} commits, segments of {segment_bytes_max >> 20} MiB sealed", "", packs)
+        yield Row(f"{name} commits, no seal, p50", "us", alone.p50)
+        yield Row(f"{name} commits, no seal, p99", "us", alone.p99)
+        yield Row(f"{name} commits, beside a seal, p50", "us", beside.p50)
+        yield Row(f"{name} commits, beside a seal, p99", "us", beside.p99)
+        yield Row(f"{name} commits, longest", "us", everything.percentile(100))
+        yield Row(f"{name} commits, all, p99 / p50", "", everything.p99 / everything.p50, limit=3)
+        yield Row(f"{name} commits, beside a seal, p99 / p50 of all", "", beside.p99 / everything.p50, limit=3)
 
 
 def growing(folder: Path, commits: int) -> Iterator[Row]:

@@ -162,7 +162,7 @@ def build_table(coverage: Sequence[Coverage], records: Records, tables: Sequence
             last = record
         if count % _STEP_ROWS == 0:
             yield
-    columns = [keys.tobytes(), rows, commit_keys, commit_rows, root_keys, root_rows.tobytes(), operations]
+    columns: list[Bytes] = [keys.tobytes(), rows, commit_keys, commit_rows, root_keys, root_rows.tobytes(), operations]
     yield
     return (yield from _assemble(coverage, keys, len(numbers_of), len(operations) // OPERATION.size, columns))
 
