@@ -15,8 +15,8 @@ from piecrust.objects.compression import compress
 from piecrust.objects.frame import INLINE_BYTES_MAX, Encoding, Entry, EntryFlags
 from piecrust.objects.ids import ID_BYTES
 from piecrust.objects.kinds import Kind
-from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.reader import Reader
+from piecrust.objects.record import RECORD_BYTES
 
 _DELTA_SHARE: Final = 8  # a delta takes at most this part of the whole body
 _DELTA_BYTES_SMALL: Final = 80  # or this, if that is less than half: one child of a small node
@@ -85,7 +85,7 @@ class Encoder:
         patch = CODECS[kind].delta(value, None, load)
         if patch is None:
             return None
-        length = PAGE_BYTES if kind is Kind.PAGE else _length(kind, value)
+        length = _length(kind, value)
         if ID_BYTES + len(patch) > max(length // _DELTA_SHARE, min(length // 2, _DELTA_BYTES_SMALL)):
             return None
         if len(self._bases) >= _BASES_MAX:
@@ -96,4 +96,10 @@ class Encoder:
 
 def _length(kind: Kind, value: Any) -> int:
     """The length of a body, or nearly so."""
-    return 33 * len(value.children) if kind is Kind.NODE else len(CODECS[kind].encode(value))
+    match kind:
+        case Kind.NODE:
+            return 33 * len(value.children)
+        case Kind.RECORD:
+            return RECORD_BYTES + len(value.owner)
+        case _:
+            return len(value)

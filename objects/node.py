@@ -57,7 +57,8 @@ class Node:
     ) -> None:
         self.arity, self.levels, self.stem, self.children, self.inner = arity, levels, stem, children, inner
         self.has_zeros = has_zeros
-        self.top = self.stem_hashes()[-1]
+        above = levels - SPAN[arity]
+        self.top = inner[0] if above <= 0 else _hash_stem(arity, stem, above, inner[0])
 
     @classmethod
     def of(cls, arity: int, levels: int, stem: int, children: dict[int, bytes]) -> Node:
@@ -72,6 +73,13 @@ class Node:
     def updated(self, changes: dict[int, bytes | None]) -> Node | None:
         """The node with some children set, or taken away where the new value is None; None if none is left."""
         children = self.children.copy()
+        if len(changes) == 1 and not self.has_zeros:
+            [(index, child)] = changes.items()
+            if child is not None and child != ZERO:
+                children[index] = child
+                inner = self.inner.copy()
+                _rehash_path(self.arity, min(SPAN[self.arity], self.levels), children, inner, index)
+                return Node(self.arity, self.levels, self.stem, children, inner, has_zeros=False)
         present: dict[int, bytes] = {}
         for index, value in changes.items():
             if value is None:
@@ -229,3 +237,39 @@ def _rehash(
                     get(first, ZERO) + get(first + 1, ZERO) + get(first + 2, ZERO) + get(first + 3, ZERO)
                 ).digest()
         below, below_offset = inner, offset
+
+
+def _rehash_path(arity: int, levels: int, children: dict[int, bytes], inner: dict[int, bytes], index: int) -> None:
+    """As `_rehash`, for one changed child."""
+    get, at = children.get, index
+    offset = (arity**levels - 1) // (arity - 1)
+    below = 0
+    for _ in range(levels):
+        offset = (offset - 1) // arity
+        if arity == 2:
+            at >>= 1
+            first = below + 2 * at
+            value = blake3(get(first, ZERO) + get(first + 1, ZERO)).digest()
+        else:
+            at >>= 2
+            first = below + 4 * at
+            value = blake3(
+                get(first, ZERO) + get(first + 1, ZERO) + get(first + 2, ZERO) + get(first + 3, ZERO)
+            ).digest()
+        inner[offset + at] = value
+        get, below = inner.get, offset
+
+
+def _hash_stem(arity: int, stem: int, levels: int, value: bytes) -> bytes:
+    """The hash so many levels above `value`, where there is nothing else."""
+    if stem == 0:
+        padding = _PADDING[arity - 1]
+        for _ in range(levels):
+            value = blake3(value + padding).digest()
+        return value
+    bits, last = BITS[arity], arity - 1
+    for _ in range(levels):
+        digit = stem & last
+        value = blake3(_PADDING[digit] + value + _PADDING[last - digit]).digest()
+        stem >>= bits
+    return value

@@ -13,7 +13,7 @@ from piecrust.objects import encoding
 from piecrust.objects.catalog import OperationFrame
 from piecrust.objects.encoder import Encoder, StagedObject
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
-from piecrust.objects.frame import Entry, FrameType, TableRow, encode_body
+from piecrust.objects.frame import Encoding, Entry, FrameType, TableRow, encode_body
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
@@ -71,8 +71,11 @@ class Publisher:
             except BaseException:
                 self.log.forget()  # a signal may have come between the file and what is in memory
                 raise
+        # Pages rest in the memories of contracts: who commits one after another would fill the cache with them in vain.
+        whole = {entry.address for entry in entries if entry.encoding is not Encoding.DELTA}
         for kind, address, staged in objects:
-            self.reader.cache.put(kind, address, staged.value)
+            if kind is not Kind.PAGE or address in whole:
+                self.reader.cache.put(kind, address, staged.value)
 
     def _append(self, entries: list[Entry], records: list[OperationRecord]) -> None:
         log = self.log

@@ -13,6 +13,7 @@ from piecrust.objects.kinds import RECORD_HASH, Kind
 from piecrust.objects.tree import PAGES_32, PAGES_64, Shape
 
 RECORD_VERSION: Final = 1
+RECORD_BYTES: Final = 114  # of a body, about, without the owner
 OWNER_BYTES_MAX: Final = 65536
 POSITION_MAX: Final = (1 << 32) - 1
 MEMORY_BYTES_MAX: Final = 1 << 42  # of a 64-bit memory, as the original bounds it

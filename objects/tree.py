@@ -124,7 +124,7 @@ def _update(
         if not changes:
             return None
     bits = BITS[shape.arity]
-    bottom, stem = _fork(shape, height, old, changes)  # where the children of the new node lie
+    bottom, stem = _place(shape, height, old, changes)  # where the children of the new node lie
     here: dict[int, bytes | None]
     if old is not None and height - old.levels != bottom:
         lower = old.lowered(bottom - (height - old.levels))
@@ -159,6 +159,16 @@ def _update(
 
 def _present(children: Mapping[int, bytes | None]) -> bool:
     return all(child is not None and child != ZERO for child in children.values())
+
+
+def _place(shape: Shape, height: int, node: Node | None, positions: Mapping[int, object]) -> tuple[int, int]:
+    """As `_fork`; mostly a single position changes, within the block that the node has."""
+    if node is not None and len(positions) == 1:
+        bottom = height - node.levels
+        [position] = positions
+        if position >> bottom * BITS[shape.arity] >> 8 == node.stem:
+            return bottom, node.stem
+    return _fork(shape, height, node, positions)
 
 
 def _fork(shape: Shape, height: int, node: Node | None, positions: Iterable[int]) -> tuple[int, int]:
