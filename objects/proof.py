@@ -8,7 +8,7 @@ reads what it shows and no more: a range of memory costs a walk down three trees
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,11 +20,19 @@ from piecrust.objects.ids import ZERO, CommitId, ContractId
 from piecrust.objects.kinds import CONTENT_HASH, Kind
 from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.record import ContractRecord
-from piecrust.objects.shown import show, show_difference
+from piecrust.objects.shown import show, show_both, show_difference
 from piecrust.objects.state import State
 from piecrust.objects.tree import CONTRACTS, leaves, lookup
 from piecrust.objects.verifier.encoding import encode
-from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, LEVELS, chunk_values, parent_values
+from piecrust.objects.verifier.slices import (
+    CHUNK_BYTES,
+    LEVELS,
+    chunk_values,
+    parent_values,
+    tail_of,
+    touched_by,
+    whole_chunk,
+)
 from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
 from piecrust.objects.verifier.tree import CHUNKS_MAX, PAGES_MAX, RANGE_BYTES_MAX
 from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION, verify
@@ -113,7 +121,7 @@ def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> byte
     before: Commit = reader.load(Kind.COMMIT, old)
     after: Commit = reader.load(Kind.COMMIT, new)
     tree, changes = show_difference(reader, CONTRACTS, before.map_root, after.map_root)
-    entries = []
+    entries, positions = [], set[int]()
     for _, was, now in changes:
         old_record = None if was is None else reader.load(Kind.RECORD, was)
         new_record = None if now is None else reader.load(Kind.RECORD, now)
@@ -125,8 +133,10 @@ def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> byte
                 [memory for memory in memories if memory is not None],
             )
         )
+        positions.update([record.position for record in (old_record, new_record) if record is not None])
     anchors = [(*commit.place(), commit.content()) for commit in (before, after)]
-    return _encoded((MAGIC, VERSION, DIFFERENCE, *anchors, tree, entries))
+    state_tree = show_both(reader, CONTRACTS, before.state_root, after.state_root, positions)
+    return _encoded((MAGIC, VERSION, DIFFERENCE, *anchors, tree, state_tree, entries))
 
 
 def _encoded(proof: tuple[object, ...]) -> bytes:
@@ -165,7 +175,10 @@ class _Part:
                 self.absent.add(index)
             case RangeOf(_, offset, length):
                 if offset < 0 or length <= 0 or offset + length > shape.positions * PAGE_BYTES:
-                    raise NotProvable(str(wanted), "it reaches out of the memory, or is empty")
+                    raise NotProvable(str(wanted), "it reaches out of the address space, or is empty")
+                if offset + length > self.record.memory_length:
+                    reason = f"the memory has {self.record.memory_length:,} bytes"
+                    raise NotProvable(str(wanted), reason)
                 self.ranges.add((offset, length))
             case _:
                 pass  # the record is part of the proof anyway
@@ -173,13 +186,9 @@ class _Part:
     def _address(self, reader: ObjectReader, index: int) -> bytes | None:
         return lookup(reader, self.record.memory_kind.shape, self.record.pages_root, index)
 
-    def touched(self) -> dict[int, set[int]]:
-        """The pages that ranges touch, with the numbers of their chunks."""
-        found: dict[int, set[int]] = {}
-        for offset, length in self.ranges:
-            for number in range(offset // CHUNK_BYTES, (offset + length - 1) // CHUNK_BYTES + 1):
-                found.setdefault(number // CHUNKS, set()).add(number % CHUNKS)
-        return found
+    def touched(self) -> dict[int, dict[int, int]]:
+        """The pages that ranges touch, with the numbers of their chunks and the first block of each that is needed."""
+        return touched_by(self.ranges)
 
     def bind_kind(self, reader: ObjectReader) -> None:
         """Have at least one page in the proof, if anything of the memory is."""
@@ -206,7 +215,7 @@ class _Part:
             if index in self.pages or len(chunks[index]) > SLICED_CHUNKS_MAX:
                 given.append(_whole(page, deflate=deflate))
             else:
-                given.append(_sliced(page, sorted(chunks[index])))
+                given.append(_sliced(page, chunks[index]))
         positions = self.pages | chunks.keys() | self.absent
         tree = show(reader, self.record.memory_kind.shape, self.record.pages_root, positions)
         return tree, given, sorted(self.ranges), sorted(self.absent)
@@ -264,16 +273,18 @@ def _whole(page: bytes, *, deflate: bool) -> tuple[object, ...]:
     return RAW, page
 
 
-def _sliced(page: bytes, known: Sequence[int]) -> tuple[object, ...]:
-    """Some chunks of a page, with the chaining values beside them."""
-    level = chunk_values({n: page[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES] for n in range(CHUNKS)})
-    here, siblings = list(known), list[bytes]()
+def _sliced(page: bytes, known: dict[int, int]) -> tuple[object, ...]:
+    """Some chunks of a page, each from a block on, with the chaining values beside them."""
+    chunks = [page[at : at + CHUNK_BYTES] for at in range(0, PAGE_BYTES, CHUNK_BYTES)]
+    level = list(chunk_values({n: whole_chunk(chunk) for n, chunk in enumerate(chunks)}).values())
+    here, siblings = sorted(known), list[bytes]()
     for _ in range(LEVELS):
         siblings += [level[n ^ 1] for n in here if n ^ 1 not in here]
         here = sorted({n >> 1 for n in here})
         level = parent_values([level[n] + level[n + 1] for n in range(0, len(level), 2)], root=False)
-    mask = sum(1 << n for n in known)
-    return SLICES, mask, b"".join(siblings), b"".join([page[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES] for n in known])
+    tails = [(start, tail_of(n, chunks[n], start)) for n, start in sorted(known.items())]
+    data = [part for start, tail in tails for part in ((tail.state, tail.data) if start else (tail.data,))]
+    return SLICES, b"".join(siblings), b"".join(data)
 
 
 def _way(reader: ObjectReader, start: CommitId, goal: CommitId) -> list[CommitId] | None:

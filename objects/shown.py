@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from piecrust.objects.access import ObjectReader
+from piecrust.objects.errors import NotProvable
 from piecrust.objects.ids import ZERO
 from piecrust.objects.node import BITS
 from piecrust.objects.place import Place
@@ -32,28 +33,56 @@ def show(
 
     With `zero_leaves` there are leaves at all of them; these may be zero, which a stored tree doesn't tell from none.
     """
+    return _shown(reader, shape, [root], positions, zero_leaves=zero_leaves)
+
+
+def show_both(
+    reader: ObjectReader, shape: Shape, old: bytes, new: bytes, positions: Iterable[int]
+) -> tuple[bytes, bytes]:
+    """Two trees with the ways to some positions opened, at each of which one of them has a leaf, which may be zero.
+
+    Raises:
+        NotProvable: they differ anywhere else.
+    """
+    return _shown(reader, shape, [old, new], positions, zero_leaves=True)
+
+
+def _shown(
+    reader: ObjectReader, shape: Shape, roots: list[bytes], positions: Iterable[int], *, zero_leaves: bool
+) -> tuple[bytes, bytes]:
     shown, wanted = Shown(), sorted(positions)
-    place = Place.top(reader, shape, root)
-    if place is None or not wanted:
-        return b"", b"" if place is None else root
-    _open(shown, place, wanted, zero_leaves=zero_leaves)
+    places = [Place.top(reader, shape, root) for root in roots]
+    if not wanted or not any(places):
+        _check_equal({*roots})
+        return b"", b"" if roots[0] == ZERO else roots[0]
+    _open(shown, places, wanted, zero_leaves=zero_leaves)
     return shown.field()
 
 
-def _open(shown: Shown, place: Place, wanted: list[int], *, zero_leaves: bool) -> None:
-    """Open a node above the wanted positions; no deeper than the tree is high."""
+def _open(shown: Shown, places: list[Place | None], wanted: list[int], *, zero_leaves: bool) -> None:
+    """Open a node above the wanted positions, on the side or sides where it is; no deeper than the tree is high."""
     number = len(shown.codes)
     shown.codes.append(0)
-    bits = BITS[place.shape.arity]
-    for digit, child in enumerate(place.children()):
-        below = [p for p in wanted if p >> (place.height - 1) * bits & place.shape.arity - 1 == digit]
-        if below and (child is not None or (zero_leaves and place.height == 1)):
+    shape, height = next((place.shape, place.height) for place in places if place is not None)
+    nothing: list[Place | None] = [None] * shape.arity
+    columns = zip(*[nothing if place is None else place.children() for place in places], strict=True)
+    for digit, children in enumerate(columns):
+        below = [p for p in wanted if p >> (height - 1) * BITS[shape.arity] & shape.arity - 1 == digit]
+        hashes = {ZERO if child is None else child.hash for child in children}
+        if below and (any(children) or (zero_leaves and height == 1)):
             shown.codes[number] |= OPENED << 2 * digit
-            if child is not None and child.height:
-                _open(shown, child, below, zero_leaves=zero_leaves)
-        elif child is not None and child.hash != ZERO:
+            if height > 1:
+                _open(shown, list(children), below, zero_leaves=zero_leaves)
+            continue
+        _check_equal(hashes)
+        if hashes != {ZERO}:
             shown.codes[number] |= PRUNED << 2 * digit
-            shown.hashes.append(child.hash)
+            shown.hashes += hashes
+
+
+def _check_equal(hashes: set[bytes]) -> None:
+    if len(hashes) > 1:
+        raise NotProvable("in what the commits differ", "their contract maps and their state trees disagree")
 
 
 def show_difference(

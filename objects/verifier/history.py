@@ -39,12 +39,15 @@ def ancestry_claim(links: object) -> AncestryClaim:
     return AncestryClaim(path[-1], path[0], generations[-1], generations[0], tuple(path))
 
 
-def difference_claim(old: object, new: object, contract_map: object, entries: object) -> DifferenceClaim:
-    """Both contract maps are walked at once; what isn't opened is the same in both, so what differs is complete."""
+def difference_claim(old: object, new: object, contract_map: object, tree: object, entries: object) -> DifferenceClaim:
+    """Both contract maps are walked at once; what isn't opened is the same in both, so what differs is complete.
+
+    So are both state trees: the pages roots of the contracts stand in them, and nothing else differs.
+    """
     before, after, limits = a_commit(old), a_commit(new), Limits()
     given, found = Entries(an_array(entries), "contract"), list[ContractDifferenceClaim]()
 
-    def leaf(key: int) -> tuple[bytes, bytes]:
+    def leaf(key: int) -> tuple[bytes | None, bytes | None]:
         was, now, memories = an_array(given.take(), 3)
         old_record, old_address = an_optional_record(was, key)
         new_record, new_address = an_optional_record(now, key)
@@ -57,7 +60,28 @@ def difference_claim(old: object, new: object, contract_map: object, entries: ob
     if roots != (before.map_root, after.map_root):
         fail("the contract maps have other roots")
     given.end()
+    places = _places([c.old for c in found]), _places([c.new for c in found])
+    positions = Entries(sorted(places[0].keys() | places[1].keys()), "contract")
+
+    def state_leaf(position: int) -> tuple[bytes | None, bytes | None]:
+        if position != positions.take():
+            fail("a contract at another position")
+        return places[0].get(position), places[1].get(position)
+
+    roots, _ = roots_of(limits, tree, CONTRACTS, state_leaf, sides=2)
+    if roots != (before.state_root, after.state_root):
+        fail("the state trees have other roots")
+    positions.end()
     return DifferenceClaim(before, after, tuple(found))
+
+
+def _places(contracts: list[ContractClaim | None]) -> dict[int, bytes]:
+    """The pages roots of contracts of one state, by position."""
+    there = [contract for contract in contracts if contract is not None]
+    places = {contract.position: contract.pages_root for contract in there}
+    if len(places) != len(there):
+        fail("two contracts at one position")
+    return places
 
 
 def _contract_differences(
@@ -90,12 +114,12 @@ def _page_differences(
     tree, pages = an_array(memories.take(), 2)
     given, found = Entries(an_array(pages), "page"), PageHashes()
 
-    def leaf(index: int) -> tuple[bytes, bytes]:
+    def leaf(index: int) -> tuple[bytes | None, bytes | None]:
         was, now = an_array(given.take(), 2)
         if was == now or ZERO in (was, now):
             fail("a page that doesn't differ")
         found[index] = None if was is None else some_bytes(was, 32), None if now is None else some_bytes(now, 32)
-        return found[index][0] or ZERO, found[index][1] or ZERO
+        return found[index]
 
     bits = (old.memory_bits if old is not None else None) or (new.memory_bits if new is not None else None) or 0
     if roots_of(limits, tree, PAGES[bits], leaf, sides=2)[0] != expected:

@@ -39,10 +39,10 @@ def a_record(value: object) -> tuple[ContractClaim, bytes]:
     return claim, keyed("piecrust 2026 record", value)
 
 
-def an_optional_record(value: object, key: int) -> tuple[ContractClaim | None, bytes]:
-    """The record at a place of the contract map, and the leaf there."""
+def an_optional_record(value: object, key: int) -> tuple[ContractClaim | None, bytes | None]:
+    """The record at a place of the contract map, if there is one, and the leaf there."""
     if value is None:
-        return None, ZERO
+        return None, None
     record, address = a_record(value)
     if position_key(record.id or ZERO) != key:
         fail("a record in another's place")

@@ -27,7 +27,17 @@ from piecrust.objects.verifier.encoding import (
     some_bytes,
 )
 from piecrust.objects.verifier.records import a_commit, a_record, position_key
-from piecrust.objects.verifier.slices import CHUNK_BYTES, CHUNKS, sliced_hash
+from piecrust.objects.verifier.slices import (
+    BLOCK_BYTES,
+    BLOCKS,
+    CHUNK_BYTES,
+    CHUNKS,
+    VALUE_BYTES,
+    Tail,
+    sliced_hash,
+    touched_by,
+    whole_chunk,
+)
 from piecrust.objects.verifier.tree import CONTRACTS, PAGES, RANGE_BYTES_MAX, ZERO, Limits, is_empty, roots_of
 
 RAW, DEFLATED, SLICES = 0, 1, 2  # how a page is given
@@ -59,7 +69,7 @@ def state_claim(anchor: object, contract_map: object, tree: object, entries: obj
         contract.stands_at(position)
         return (contract.pages_root,)
 
-    if roots_of(limits, tree, CONTRACTS, leaf, zero_leaves=True)[0] != (root,):
+    if roots_of(limits, tree, CONTRACTS, leaf)[0] != (root,):
         fail("the state tree has another root")
     leaves.end()
     claims: list[PartClaim] = [claim for contract in contracts for claim in contract.claims()]
@@ -98,10 +108,13 @@ class _Contract:
     def __init__(self, limits: Limits, what: object, memory: object) -> None:
         self.position = 0
         self._limits = limits
-        self.pages: dict[int, bytes] = {}  # index -> hash
+        self.pages: set[int] = set()  # those that the tree shows
         self.ranges: list[tuple[int, int]] = []
+        self._touched: dict[int, dict[int, int]] = {}  # page -> chunk of it that ranges touch -> first block of that
         self._whole: dict[int, bytes] = {}  # index -> bytes
-        self._chunks: dict[int, bytes] = {}  # number of the chunk within the memory -> bytes
+        self._chunks: dict[
+            int, bytes
+        ] = {}  # number of the chunk within the memory -> bytes, zeros up to the known ones
         self._absent: list[int] = []
         self._bits: int | None = None
         self.pages_root = self._read(what, memory)
@@ -135,51 +148,60 @@ class _Contract:
         tree, pages, ranges, absent = an_array(memory, 4)
         shape = PAGES.get(bits) or fail("no such kind of memory")
         self._bits = bits
+        self._read_ranges(ranges, _PAGE_BYTES << 2 * shape[1])
         given = Entries(an_array(pages), "page")
 
         def leaf(index: int) -> tuple[bytes]:
-            self.pages[index] = self._page(index, given.take())
-            return (self.pages[index],)
+            self.pages.add(index)
+            return (self._page(index, given.take()),)
 
         (root,), empty = roots_of(self._limits, tree, shape, leaf)
         given.end()
-        space = _PAGE_BYTES << 2 * shape[1]
+        self._absent = [an_integer(index, U64_MAX) for index in an_array(absent)]
+        rising(self._absent)
+        if not all(is_empty(empty, shape, index) for index in [*self._absent, *(self._touched.keys() - self.pages)]):
+            fail("a page that is not shown to be absent")
+        return root
+
+    def _read_ranges(self, ranges: object, space: int) -> None:
+        """Take the ranges, and which parts of pages they need."""
         for pair in an_array(ranges):
             offset, length = an_array(pair, 2)
             self.ranges.append((an_integer(offset, space - 1), an_integer(length, RANGE_BYTES_MAX)))
             self._limits.take("range bytes", self.ranges[-1][1])
             if self.ranges[-1][1] == 0 or sum(self.ranges[-1]) > space:
                 fail("a range outside of the memory")
-        self._absent = [an_integer(index, U64_MAX) for index in an_array(absent)]
         rising(self.ranges)
-        rising(self._absent)
-        needed = {chunk for offset, length in self.ranges for chunk in _chunks(offset, length)}
-        unseen = {chunk // CHUNKS for chunk in needed} - self.pages.keys()
-        if not all(is_empty(empty, shape, index) for index in [*self._absent, *unseen]):
-            fail("a page that is not shown to be absent")
-        sliced = self.pages.keys() - self._whole.keys()
-        if self._chunks.keys() != {chunk for chunk in needed if chunk // CHUNKS in sliced}:
-            fail("other slices than the ranges need")
-        return root
+        self._touched = touched_by(self.ranges)
 
     def _page(self, index: int, page: object) -> bytes:
         """The hash of a page that is given whole or in slices."""
         self._limits.take("pages", 1)
         encoding, *fields = an_array(page) or fail("an empty page")
-        if is_number(encoding, SLICES) and len(fields) == 3:
-            mask, siblings, data = an_integer(fields[0], U64_MAX), some_bytes(fields[1]), some_bytes(fields[2])
-            numbers = [n for n in range(CHUNKS) if mask >> n & 1]
-            self._limits.take("chunks", len(numbers))
-            if not numbers or len(data) != len(numbers) * CHUNK_BYTES:
-                fail("a slice of another length")
-            chunks = {n: data[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES] for i, n in enumerate(numbers)}
-            self._chunks.update({index * CHUNKS + n: chunk for n, chunk in chunks.items()})
-            return sliced_hash(chunks, siblings)
+        if is_number(encoding, SLICES) and len(fields) == 2:
+            return sliced_hash(self._tails(index, some_bytes(fields[1])), some_bytes(fields[0]))
         if not is_number(encoding, RAW, DEFLATED) or len(fields) != 1:
             fail("a page in no known form")
         given = some_bytes(fields[0])
         self._whole[index] = some_bytes(_inflated(given) if encoding == DEFLATED else given, _PAGE_BYTES)
         return blake3(self._whole[index]).digest()
+
+    def _tails(self, index: int, data: bytes) -> dict[int, Tail]:
+        """The chunks of a page that ranges touch, each from the first block on that they touch."""
+        tails: dict[int, Tail] = {}
+        at, touched = 0, self._touched.get(index) or fail("a slice that no range needs")
+        self._limits.take("chunks", len(touched))
+        for number, start in sorted(touched.items()):
+            known = (BLOCKS - start) * BLOCK_BYTES
+            state, at = (data[at : at + VALUE_BYTES], at + VALUE_BYTES) if start else (None, at)
+            chunk, at = data[at : at + known], at + known
+            if at > len(data):
+                fail("a slice of another length")
+            tails[number] = whole_chunk(chunk) if state is None else Tail(state, chunk)
+            self._chunks[index * CHUNKS + number] = bytes(CHUNK_BYTES - known) + chunk
+        if at != len(data):
+            fail("a slice of another length")
+        return tails
 
     def _bytes(self, offset: int, length: int) -> bytes:
         """Bytes of the memory, where it is known; pages that are absent are zeros."""
@@ -199,6 +221,8 @@ class _RecordedContract(_Contract):
         self.id, self.position = self.record.id or ZERO, self.record.position
         if memory is not None and self._memory(self.record.memory_bits or 0, memory) != self.record.pages_root:
             fail("the page tree has another root")
+        if any(sum(pair) > (self.record.memory_length or 0) for pair in self.ranges):
+            fail("a range beyond the memory's length")
         return self.record.pages_root
 
     def stands_at(self, position: int) -> None:

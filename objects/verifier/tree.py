@@ -4,11 +4,14 @@ A tree is two byte strings. Each *opened* node has one byte in the first, with t
 first child's lowest: 0 empty, 1 pruned, 2 opened (a leaf, on the lowest level). The second has the hashes of the pruned
 subtrees. Both are in the order in which a walk from the left comes to them. A tree without opened nodes is its root
 alone, or nothing if it is empty.
+
+Two trees of one shape may be shown at once: what is pruned is the same in both, and each side of an opened leaf or node
+may be missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -20,11 +23,11 @@ PAGES: Final = {32: (4, 8), 64: (4, 13)}  # bits of a memory -> arity and height
 ZERO: Final = bytes(32)
 
 PAGES_MAX: Final = 4096
-CHUNKS_MAX: Final = 1 << 15  # in slices; each takes some 0.1 ms to hash
+CHUNKS_MAX: Final = 1 << 15  # in slices; each takes up to 0.6 ms to hash
 NODES_MAX: Final = 1 << 18
 RANGE_BYTES_MAX: Final = 1 << 24
 
-Leaf = Callable[[int], tuple[bytes, ...]]
+Leaf = Callable[[int], Sequence[bytes | None]]
 Shape = tuple[int, int]
 Place = tuple[int, int]  # height above the leaves, position at that height
 
@@ -43,12 +46,12 @@ class Limits:
 
 
 def roots_of(
-    limits: Limits, tree: object, shape: Shape, leaf: Leaf, *, sides: int = 1, zero_leaves: bool = False
+    limits: Limits, tree: object, shape: Shape, leaf: Leaf, *, sides: int = 1
 ) -> tuple[tuple[bytes, ...], set[Place]]:
-    """The roots of a tree of which a part is shown, and the places of its empty subtrees.
+    """The roots of one or two trees of which a part is shown, and the places of empty subtrees.
 
-    Two trees of one shape may be shown at once (`sides`): what is pruned is the same in both. `leaf` gives the hashes
-    of an opened leaf. A subtree without leaves has the hash zero; where leaves may be zero, an opened node is hashed.
+    `leaf` gives the hash of an opened leaf on each side, None where it is missing. A node without leaves has the hash
+    zero and isn't hashed; one whose only leaf is zero, as the state tree may have it, is.
     """
     arity, height = shape
     codes, hashes = [some_bytes(part) for part in an_array(tree, 2)]
@@ -58,17 +61,16 @@ def roots_of(
             fail("no hash for a pruned tree")
         return (some_bytes(hashes, 32) if hashes else ZERO,) * sides, set() if hashes else {(height, 0)}
     empty: set[Place] = set()
-    frames: list[tuple[int, list[tuple[bytes, ...]]]] = [(codes[0], [])]  # opened nodes: code, hashes of their children
+    frames: list[tuple[int, list[Sequence[bytes | None]]]] = [(codes[0], [])]  # opened nodes: code, their children
     read, taken, position = 1, 0, 0
     while True:
         code, children = frames[-1]
         below, child = height - len(frames), position * arity + len(children)
         state = code >> 2 * len(children) & 3
         if len(children) == arity:
-            if code >> 2 * arity:
-                fail("a node with too many children")
-            columns = [b"".join(column) for column in zip(*children, strict=True)]
-            value = tuple([blake3(c).digest() if zero_leaves or any(c) else ZERO for c in columns])
+            if code == 0 or code >> 2 * arity:
+                fail("a node with no children, or with too many")
+            value = [_hash(column) for column in zip(*children, strict=True)]
             frames.pop()
             if not frames:
                 break
@@ -76,7 +78,7 @@ def roots_of(
             frames[-1][1].append(value)
         elif state == EMPTY:
             empty.add((below, child))
-            children.append((ZERO,) * sides)
+            children.append((None,) * sides)
         elif state == PRUNED:
             sibling, taken = hashes[taken : taken + 32], taken + 32
             if len(sibling) < 32 or sibling == ZERO:
@@ -91,7 +93,14 @@ def roots_of(
             fail("a node is missing")
     if read != len(codes) or taken != len(hashes):
         fail("more nodes or hashes than the tree has")
-    return value, empty
+    return tuple([root or ZERO for root in value]), empty
+
+
+def _hash(children: Sequence[bytes | None]) -> bytes | None:
+    """The hash of a node on one side, None if nothing is below it there."""
+    if any(child is not None for child in children):
+        return blake3(b"".join([child or ZERO for child in children])).digest()
+    return None
 
 
 def is_empty(empty: set[Place], shape: Shape, position: int) -> bool:

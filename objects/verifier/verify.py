@@ -16,7 +16,9 @@ STATE, ANCESTRY, DIFFERENCE = 0, 1, 2  # kinds of proofs
 Verified = StateClaim | AncestryClaim | DifferenceClaim
 
 
-def verify(proof: bytes, *, commit: bytes | None = None, state_root: bytes | None = None) -> Verified:
+def verify(
+    proof: bytes | bytearray | memoryview, *, commit: bytes | None = None, state_root: bytes | None = None
+) -> Verified:
     """What the proof claims, if all of it holds.
 
     `commit` is the id that the claim has to be about: the descendant's in a proof of ancestry, the new one's in one of
@@ -25,7 +27,12 @@ def verify(proof: bytes, *, commit: bytes | None = None, state_root: bytes | Non
     Raises:
         InvalidProof: it doesn't hold, or is about something else.
     """
-    fields = an_array(decode(proof))
+    if not isinstance(proof, bytes | bytearray | memoryview):
+        fail(f"a proof is bytes, and this is {type(proof).__name__}")
+    for expected in (commit, state_root):
+        if expected is not None and (not isinstance(expected, bytes) or len(expected) != 32):
+            fail("commits and state roots are 32 bytes; of hexadecimal digits, bytes.fromhex makes them")
+    fields = an_array(decode(bytes(proof)))
     if len(fields) < 3 or fields[0] != MAGIC or not is_number(fields[1], VERSION):
         fail("not a proof of a known version")
     claim: Verified
@@ -36,7 +43,7 @@ def verify(proof: bytes, *, commit: bytes | None = None, state_root: bytes | Non
     elif is_number(fields[2], ANCESTRY) and len(fields) == 4:
         claim = ancestry_claim(fields[3])
         about, root = claim.descendant, None
-    elif is_number(fields[2], DIFFERENCE) and len(fields) == 7:
+    elif is_number(fields[2], DIFFERENCE) and len(fields) == 8:
         claim = difference_claim(*fields[3:])
         about, root = claim.new.id, claim.new.state_root
     else:

@@ -337,8 +337,9 @@ def test_class_malleability():
     value = decode(proof)
     tree, (sliced,), ranges, absent = value[6][0][1]
     refused(forged(proof, (6, 0, 1), (tree, (sliced, sliced), ranges, absent)))
-    refused(forged(proof, (6, 0, 1, 1, 0, 2), sliced[2] + bytes(32)))
-    refused(forged(proof, (6, 0, 1, 1, 0, 1), sliced[1] | 2))
+    for part in (1, 2):
+        for wrong in (sliced[part] + bytes(32), sliced[part][:-32], sliced[part][32:], b""):
+            refused(forged(proof, (6, 0, 1, 1, 0, part), wrong))
     refused(forged(proof, (4, 1), value[4][1] + bytes(32)))
     refused(encode((*value, 0)))
     empty = MemoryObjects()
@@ -378,20 +379,28 @@ def test_class_difference():
     trusted = {"commit": new}
     value = decode(proof)
     assert len(verify(proof, **trusted).contracts) == 2
-    refused(encode((*value[:5], (b"", STATE.map_root), ())), **trusted)
+    refused(encode((*value[:5], (b"", STATE.map_root), (b"", STATE.state_root), ())), **trusted)
+    refused(encode((*value[:5], (b"", new_state.map_root), (b"", new_state.state_root), ())), **trusted)
     for n in range(2):
-        refused(forged(proof, (6,), value[6][:n] + value[6][n + 1 :]), **trusted)
-    n = next(n for n in range(2) if value[6][n][0] is not None)
-    _, pages = value[6][n][2][0]
-    refused(forged(proof, (6, n, 2), ()), **trusted)
-    refused(forged(proof, (6, n, 2, 0, 1), pages[:1]), **trusted)
-    refused(forged(proof, (6, n, 2, 0, 1), ((pages[0][1], pages[0][0]), pages[1])), **trusted)
-    refused(forged(proof, (6, n, 2, 0), ((b"", RECORDS[1].pages_root), ())), **trusted)
+        refused(forged(proof, (7,), value[7][:n] + value[7][n + 1 :]), **trusted)
+    n = next(n for n in range(2) if value[7][n][0] is not None)
+    _, pages = value[7][n][2][0]
+    refused(forged(proof, (7, n, 2), ()), **trusted)
+    refused(forged(proof, (7, n, 2, 0, 1), pages[:1]), **trusted)
+    refused(forged(proof, (7, n, 2, 0, 1), ((pages[0][1], pages[0][0]), pages[1])), **trusted)
+    refused(forged(proof, (7, n, 2, 0), ((b"", RECORDS[1].pages_root), ())), **trusted)
+    for wrong in ((b"", STATE.state_root), (b"", new_state.state_root), (b"", b""), value[5]):
+        refused(forged(proof, (6,), wrong), **trusted)
     refused(encode((*value[:3], value[4], value[3], *value[5:])), commit=COMMIT)
     # A page that is the same on both sides may not be listed as differing.
     both = tree.lookup(OBJECTS, PAGES_32, RECORDS[1].pages_root, 1)
     assert both == page_hash(PAGES[1])
-    refused(forged(proof, (6, n, 2, 0, 1), ((both, both), *pages[1:])), **trusted)
+    refused(forged(proof, (7, n, 2, 0, 1), ((both, both), *pages[1:])), **trusted)
+    # A commit whose two roots disagree.
+    mixed = put_commit(OBJECTS, new_state._replace(state_root=STATE.state_root), [COMMIT], None)
+    other = (*OBJECTS.load(Kind.COMMIT, mixed).place(), OBJECTS.load(Kind.COMMIT, mixed).content())
+    for tree_shown in (value[6], (b"", STATE.state_root)):
+        refused(encode((*value[:4], other, value[5], tree_shown, value[7])), commit=mixed)
 
 
 def main() -> None:

@@ -43,18 +43,38 @@ function bytesOf(value) {
   return bytes;
 }
 
-function chunkValue(number, chunk) {
-  let value = IV;
-  for (let n = 0; n < 16; n += 1) {
+// Of a chunk with this number, from its block `first` on; `value` are the eight words before it.
+function chunkValue(number, first, value, blocks) {
+  for (let n = first; n < 16; n += 1) {
     const flags = (n === 0 ? CHUNK_START : 0) | (n === 15 ? CHUNK_END : 0);
-    value = compressed(value, chunk.subarray(64 * n, 64 * n + 64), number, flags);
+    value = compressed(value, blocks.subarray(64 * (n - first), 64 * (n - first) + 64), number, flags);
   }
   return bytesOf(value);
 }
 
-// The hash of a page of which some chunks are known (a Map from their numbers), with the values beside them.
-export function slicedHash(chunks, siblings) {
-  let level = new Map([...chunks].map(([number, chunk]) => [number, chunkValue(number, chunk)]));
+function wordsOf(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 32);
+  return Array.from({ length: 8 }, (_, i) => view.getUint32(4 * i, true));
+}
+
+// The hash of a page of which some chunks are known (a Map from their numbers to their first known blocks), and these
+// chunks, zeros up to what is known.
+export function slicedHash(known, siblings, data) {
+  const chunks = new Map();
+  let level = new Map();
+  let read = 0;
+  const take = (length) => {
+    if (read + length > data.length) fail("a slice of another length");
+    read += length;
+    return data.subarray(read - length, read);
+  };
+  for (const [number, first] of [...known].sort(([a], [b]) => a - b)) {
+    const value = first ? wordsOf(take(32)) : IV;
+    const blocks = take(1024 - 64 * first);
+    chunks.set(number, joined([new Uint8Array(64 * first), blocks]));
+    level.set(number, chunkValue(number, first, value, blocks));
+  }
+  if (read !== data.length) fail("a slice of another length");
   let at = 0;
   for (let height = 0; height < 6; height += 1) {
     const above = new Map();
@@ -72,5 +92,5 @@ export function slicedHash(chunks, siblings) {
     level = above;
   }
   if (at !== siblings.length) fail("too many chaining values");
-  return level.get(0);
+  return { hash: level.get(0), chunks };
 }

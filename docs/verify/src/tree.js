@@ -19,8 +19,9 @@ export class Limits {
   }
 }
 
-// The roots of one or two trees, and what says whether a position lies in an empty subtree.
-export function rootsOf(limits, tree, { arity, height }, leaf, { sides = 1, zeroLeaves = false } = {}) {
+// The roots of one or two trees, and what says whether a position lies in an empty subtree. `leaf` gives a leaf's hash on
+// each side, null where it is missing.
+export function rootsOf(limits, tree, { arity, height }, leaf, sides = 1) {
   const [codes, hashes] = anArray(tree, 2).map((part) => someBytes(part));
   limits.take("nodes", codes.length);
   const empty = new Set();
@@ -41,21 +42,21 @@ export function rootsOf(limits, tree, { arity, height }, leaf, { sides = 1, zero
     const child = position * arity + children.length;
     const state = (code >> (2 * children.length)) & 3;
     if (children.length === arity) {
-      if (code >> (2 * arity)) fail("a node with too many children");
+      if (code === 0 || code >> (2 * arity)) fail("a node with no children, or with too many");
       const value = Array.from({ length: sides }, (_, side) => {
-        const all = joined(children.map((one) => one[side]));
-        return zeroLeaves || !isZero(all) ? hash(all) : ZERO;
+        const column = children.map((one) => one[side]);
+        return column.every((one) => one === null) ? null : hash(joined(column.map((one) => one ?? ZERO)));
       });
       frames.pop();
       if (frames.length === 0) {
         if (read !== codes.length || taken !== hashes.length) fail("more nodes or hashes than the tree has");
-        return { roots: value, isEmpty };
+        return { roots: value.map((root) => root ?? ZERO), isEmpty };
       }
       position = Math.floor(position / arity);
       frames[frames.length - 1].children.push(value);
     } else if (state === EMPTY) {
       empty.add(`${below}/${child}`);
-      children.push(Array(sides).fill(ZERO));
+      children.push(Array(sides).fill(null));
     } else if (state === PRUNED) {
       const sibling = hashes.subarray(taken, taken + 32);
       taken += 32;

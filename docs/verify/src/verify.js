@@ -8,6 +8,7 @@ import { CONTRACTS, Limits, PAGES, rootsOf } from "./tree.js";
 const PAGE_BYTES = 65536;
 const CHUNK_BYTES = 1024;
 const CHUNKS = 64;
+const BLOCK_BYTES = 64;
 const U32_MAX = 2 ** 32 - 1;
 const U64_MAX = 2n ** 64n - 1n;
 
@@ -16,7 +17,7 @@ export async function verify(bytes) {
   if (fields[0] !== "piecrust proof" || fields[1] !== 1) fail("not a proof of a known version");
   if (fields[2] === 0 && fields.length === 8) return stateClaim(...fields.slice(3));
   if (fields[2] === 1 && fields.length === 4) return ancestryClaim(fields[3]);
-  if (fields[2] === 2 && fields.length === 7) return differenceClaim(...fields.slice(3));
+  if (fields[2] === 2 && fields.length === 8) return differenceClaim(...fields.slice(3));
   return fail("not a known kind of proof");
 }
 
@@ -139,7 +140,7 @@ function stateClaim(anchor, map, tree, entries, absent) {
     if (bound && contract.position !== position) fail("a contract at another position");
     contract.position = position;
     return [contract.pagesRoot];
-  }, { zeroLeaves: true });
+  });
   waiting.end();
   if (!equal(roots[0], about.stateRoot)) fail("the state tree has another root");
   const claims = contracts.flatMap((contract) => contract.claims()).concat(missing.map((id) => ["no contract", id]));
@@ -172,6 +173,7 @@ function contractPart(limits, what, given, bound) {
     part.pagesRoot = part.record.pagesRoot;
     if (given !== null) part.memory = memory(limits, part.record.bits, given);
     if (part.memory && !equal(part.memory.root, part.pagesRoot)) fail("the page tree has another root");
+    if (part.memory?.ranges.some(([offset, length]) => offset + length > part.record.length)) fail("a range beyond the memory's length");
   } else if (what === null) {
     part.pagesRoot = someBytes(given, 32);
   } else {
@@ -195,15 +197,6 @@ function contractPart(limits, what, given, bound) {
 function memory(limits, bits, value) {
   const [tree, pages, given, absent] = anArray(value, 4);
   const shape = PAGES.get(bits) ?? fail("no such kind of memory");
-  const known = new Map(); // page -> {whole} or {chunks}
-  const waiting = queue(anArray(pages), "a page");
-  const { roots, isEmpty } = rootsOf(limits, tree, shape, (index) => {
-    limits.take("pages", 1);
-    const page = onePage(limits, waiting.next());
-    known.set(index, page);
-    return [page.hash];
-  });
-  waiting.end();
   const space = PAGE_BYTES * 4 ** shape.height;
   const ranges = anArray(given).map((pair) => {
     const [offset, length] = [aSafeInteger(anArray(pair, 2)[0], space - 1), aSafeInteger(pair[1], 2 ** 24)];
@@ -212,22 +205,20 @@ function memory(limits, bits, value) {
     return [offset, length];
   });
   rising(ranges, (a, b) => a[0] - b[0] || a[1] - b[1]);
+  const touched = touchedBy(ranges);
+  const known = new Map(); // page -> {whole} or {chunks}
+  const waiting = queue(anArray(pages), "a page");
+  const { roots, isEmpty } = rootsOf(limits, tree, shape, (index) => {
+    limits.take("pages", 1);
+    const page = onePage(limits, waiting.next(), touched.get(index));
+    known.set(index, page);
+    return [page.hash];
+  });
+  waiting.end();
   const missing = anArray(absent).map((index) => aSafeInteger(index, Number.MAX_SAFE_INTEGER));
   rising(missing, (a, b) => a - b);
-  const needed = new Map(); // sliced page -> chunks that ranges touch
-  for (const [offset, length] of ranges) {
-    for (let n = Math.floor(offset / CHUNK_BYTES); n <= Math.floor((offset + length - 1) / CHUNK_BYTES); n += 1) {
-      const index = Math.floor(n / CHUNKS);
-      const page = known.get(index);
-      if (page === undefined && !isEmpty(index)) fail("a page that is not shown");
-      if (page?.chunks) needed.set(index, (needed.get(index) ?? new Set()).add(n % CHUNKS));
-    }
-  }
-  for (const [index, { chunks }] of known) {
-    const touched = needed.get(index) ?? new Set();
-    if (chunks && (touched.size !== chunks.size || [...touched].some((n) => !chunks.has(n)))) fail("other slices than the ranges need");
-  }
-  if (!missing.every(isEmpty)) fail("a page that is not shown to be absent");
+  const unseen = [...touched.keys()].filter((index) => !known.has(index));
+  if (![...missing, ...unseen].every(isEmpty)) fail("a page that is not shown to be absent");
   const chunkAt = (n) => {
     const page = known.get(Math.floor(n / CHUNKS));
     const start = (n % CHUNKS) * CHUNK_BYTES;
@@ -241,6 +232,7 @@ function memory(limits, bits, value) {
   return {
     root: roots[0],
     pages: known,
+    ranges,
     claims: (name) => [
       ...[...known].filter(([, page]) => page.whole).map(([index, page]) => ["page", name, index, page.whole]),
       ...ranges.map(([offset, length]) => ["range", name, offset, bytes(offset, length)]),
@@ -249,17 +241,27 @@ function memory(limits, bits, value) {
   };
 }
 
-function onePage(limits, page) {
+// Pages that ranges touch -> their chunks -> the first block of each that is needed.
+function touchedBy(ranges) {
+  const touched = new Map();
+  for (const [offset, length] of ranges) {
+    for (let n = Math.floor(offset / CHUNK_BYTES); n * CHUNK_BYTES < offset + length; n += 1) {
+      const index = Math.floor(n / CHUNKS);
+      if (!touched.has(index)) touched.set(index, new Map());
+      const first = Math.floor(Math.max(offset - n * CHUNK_BYTES, 0) / BLOCK_BYTES);
+      const chunks = touched.get(index);
+      chunks.set(n % CHUNKS, Math.min(first, chunks.get(n % CHUNKS) ?? first));
+    }
+  }
+  return touched;
+}
+
+function onePage(limits, page, touched) {
   const [form, ...fields] = anArray(page);
   if (form === 0 && fields.length === 1) return { whole: someBytes(fields[0], PAGE_BYTES), hash: hash(fields[0]) };
-  if (form !== 2 || fields.length !== 3) fail("a page in no known form");
-  const mask = BigInt(anInteger(fields[0], U64_MAX));
-  const numbers = [...Array(CHUNKS).keys()].filter((n) => (mask >> BigInt(n)) & 1n);
-  limits.take("chunks", numbers.length);
-  const [siblings, data] = [someBytes(fields[1]), someBytes(fields[2])];
-  if (!numbers.length || data.length !== numbers.length * CHUNK_BYTES) fail("a slice of another length");
-  const chunks = new Map(numbers.map((n, i) => [n, data.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES)]));
-  return { chunks, hash: slicedHash(chunks, siblings) };
+  if (form !== 2 || fields.length !== 2 || !touched) fail("a page in no known form, or that no range needs");
+  limits.take("chunks", touched.size);
+  return slicedHash(touched, someBytes(fields[0]), someBytes(fields[1]));
 }
 
 function jumpDepth(depth) {
@@ -287,22 +289,34 @@ function ancestryClaim(given) {
   return ["ancestry", links[links.length - 1].id, links[0].id];
 }
 
-function differenceClaim(old, now, map, entries) {
+function differenceClaim(old, now, map, tree, entries) {
   const limits = new Limits();
   const [before, after] = [commit(old), commit(now)];
   const waiting = queue(anArray(entries), "a contract");
   const found = [];
+  const stands = [new Map(), new Map()]; // position -> pages root, on each side
   const { roots } = rootsOf(limits, map, CONTRACTS, (key) => {
     const [was, is, memories] = anArray(waiting.next(), 3);
     const sides = [was, is].map((value) => (value === null ? null : record(value)));
     if (sides.some((side) => side && positionKey(side.id) !== key)) fail("a record in another's place");
-    const addresses = sides.map((side) => side?.address ?? ZERO);
-    if (equal(addresses[0], addresses[1])) fail("a contract that doesn't differ");
+    const [a, b] = sides.map((side) => side?.address ?? null);
+    if ((a === null && b === null) || (a && b && equal(a, b))) fail("a contract that doesn't differ");
+    sides.forEach((side, n) => {
+      if (side && stands[n].has(side.position)) fail("two contracts at one position");
+      if (side) stands[n].set(side.position, side.pagesRoot);
+    });
     found.push(...contractDifferences(limits, ...sides, anArray(memories)));
-    return addresses;
-  }, { sides: 2 });
+    return [a, b];
+  }, 2);
   waiting.end();
   if (!equal(roots[0], before.mapRoot) || !equal(roots[1], after.mapRoot)) fail("the contract maps have other roots");
+  const positions = queue([...new Set([...stands[0].keys(), ...stands[1].keys()])].sort((a, b) => a - b), "a contract");
+  const state = rootsOf(limits, tree, CONTRACTS, (position) => {
+    if (positions.next() !== position) fail("a contract at another position");
+    return stands.map((side) => side.get(position) ?? null);
+  }, 2);
+  positions.end();
+  if (!equal(state.roots[0], before.stateRoot) || !equal(state.roots[1], after.stateRoot)) fail("the state trees have other roots");
   return ["difference", before.id, after.id, found];
 }
 
@@ -338,11 +352,10 @@ function pageDifferences(limits, old, now, waiting) {
   const leaves = queue(anArray(pages), "a page");
   const { roots } = rootsOf(limits, tree, PAGES.get((old ?? now).bits), (index) => {
     const pair = anArray(leaves.next(), 2).map((one) => (one === null ? null : someBytes(one, 32)));
-    const hashes = pair.map((one) => one ?? ZERO);
-    if (equal(hashes[0], hashes[1]) || pair.some((one) => one && isZero(one))) fail("a page that doesn't differ");
+    if (equal(...pair.map((one) => one ?? ZERO)) || pair.some((one) => one && isZero(one))) fail("a page that doesn't differ");
     found.set(index, pair);
-    return hashes;
-  }, { sides: 2 });
+    return pair;
+  }, 2);
   leaves.end();
   if (!equal(roots[0], expected[0]) || !equal(roots[1], expected[1])) fail("the page trees have other roots");
   return found;

@@ -185,16 +185,16 @@ budget = {"nodes": 0}
 class Shown:
     """A shown tree, evaluated on one or two sides at once."""
 
-    def __init__(self, tree: object, arity: int, height: int, leaf, sides: int = 1, state: bool = False) -> None:
+    def __init__(self, tree: object, arity: int, height: int, leaf, sides: int = 1) -> None:
         codes, hashes = array(tree, 2)
         need(isinstance(codes, bytes) and isinstance(hashes, bytes))
         budget["nodes"] += len(codes)
         need(budget["nodes"] <= 1 << 18)
         self.codes, self.hashes = list(reversed(codes)), hashes
-        self.arity, self.height, self.leaf, self.sides, self.state = arity, height, leaf, sides, state
+        self.arity, self.height, self.leaf, self.sides = arity, height, leaf, sides
         self.empty: set[tuple[int, int]] = set()
         if codes:
-            self.roots = self.node(height, 0)
+            self.roots = [root or ZERO for root in self.node(height, 0)]
             need(not self.codes and not self.hashes)
         else:
             need(len(hashes) in (0, 32) and hashes != ZERO)
@@ -202,19 +202,24 @@ class Shown:
             if not hashes:
                 self.empty.add((height, 0))
 
-    def node(self, height: int, place: int) -> list[bytes]:
+    def node(self, height: int, place: int) -> list[bytes | None]:
         need(self.codes)
         code = self.codes.pop()
+        need(code)
         children = [self.child(code >> 2 * i & 3, height - 1, place * self.arity + i) for i in range(self.arity)]
         need(code >> 2 * self.arity == 0)
-        joined = [b"".join(child[side] for child in children) for side in range(self.sides)]
-        return [H(data) if self.state or data.strip(b"\0") else ZERO for data in joined]
+        found: list[bytes | None] = []
+        for side in range(self.sides):
+            hashes = [child[side] for child in children]
+            missing = all(one is None for one in hashes)
+            found.append(None if missing else H(b"".join(ZERO if one is None else one for one in hashes)))
+        return found
 
-    def child(self, state: int, height: int, place: int) -> list[bytes]:
+    def child(self, state: int, height: int, place: int) -> list[bytes | None]:
         need(state != 3)
         if state == 0:
             self.empty.add((height, place))
-            return [ZERO] * self.sides
+            return [None] * self.sides
         if state == 1:
             pruned, self.hashes = self.hashes[:32], self.hashes[32:]
             need(bytes32(pruned) != ZERO)
@@ -259,15 +264,26 @@ def as_bytes(value: list[int]) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in value)
 
 
-def chunk_value(i: int, chunk: bytes) -> bytes:
-    value = IV
-    for n in range(16):
-        value = compressed(value, chunk[64 * n : 64 * n + 64], i, (n == 0) * 1 + (n == 15) * 2)
+def chunk_value(i: int, first: int, value: list[int], blocks: bytes) -> bytes:
+    """Of the chunk i, with the chaining value before its block `first`, and the blocks from there on."""
+    for n in range(first, 16):
+        value = compressed(value, blocks[64 * (n - first) :][:64], i, (n == 0) * 1 + (n == 15) * 2)
     return as_bytes(value)
 
 
-def sliced(mask: int, siblings: bytes, chunks: dict[int, bytes]) -> bytes:
-    level = {i: chunk_value(i, chunk) for i, chunk in chunks.items()}
+def sliced(known: dict[int, int], siblings: bytes, chunks: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """The leaf, and the known bytes at the end of each chunk; `known` has the first block of each chunk."""
+    level, tails = {}, {}
+    for i in sorted(known):
+        value = IV
+        if known[i]:
+            state, chunks = bytes32(chunks[:32]), chunks[32:]
+            value = [int.from_bytes(state[at : at + 4], "little") for at in range(0, 32, 4)]
+        length = 1024 - 64 * known[i]
+        tails[i], chunks = chunks[:length], chunks[length:]
+        need(len(tails[i]) == length)
+        level[i] = chunk_value(i, known[i], value, tails[i])
+    need(not chunks)
     for height in range(6):
         above = {}
         for j in range(32 >> height):
@@ -279,7 +295,7 @@ def sliced(mask: int, siblings: bytes, chunks: dict[int, bytes]) -> bytes:
             above[j] = as_bytes(compressed(IV, b"".join(pair), 0, 4 + 8 * (height == 5)))
         level = above
     need(not siblings)
-    return level[0]
+    return level[0], tails
 
 
 # Section 5 of the document.
@@ -291,28 +307,28 @@ class Memory:
         need(bits in (32, 64) and type(bits) is int)
         height = 8 if bits == 32 else 13
         self.whole: dict[int, bytes] = {}
-        self.chunks: dict[tuple[int, int], bytes] = {}
-        self.queue = list(reversed(array(pages)))
+        self.tails: dict[tuple[int, int], bytes] = {}
         self.count = count
-        self.shown = Shown(tree, 4, height, self.page)
-        self.root = self.shown.roots[0]
-        need(not self.queue)
         self.ranges = [tuple(array(pair, 2)) for pair in array(ranges)]
         self.absent = [number(page, 2**64 - 1) for page in array(absent)]
-        touched = set()
+        touched: dict[int, dict[int, int]] = {}
         for offset, length in self.ranges:
             number(offset, 2**64), number(length, 1 << 24)
             count["bytes"] += length
             need(count["bytes"] <= 1 << 24)
             need(length >= 1 and offset + length <= PAGE * 4**height)
-            touched |= {divmod(n, 64) for n in range(offset // 1024, (offset + length - 1) // 1024 + 1)}
+            for block in range(offset // 64, (offset + length - 1) // 64 + 1):
+                chunks = touched.setdefault(block // 1024, {})
+                chunk, within = block // 16 % 64, block % 16
+                chunks[chunk] = min(within, chunks.get(chunk, within))
         rising(self.ranges)
         rising(self.absent)
-        sliced_pages = {page for page, _ in self.chunks}
-        for page, chunk in touched:
-            known = page in self.whole or (page, chunk) in self.chunks
-            need(known or (page not in sliced_pages and self.shown.shows_empty(page)))
-        need(set(self.chunks) == {(page, chunk) for page, chunk in touched if page in sliced_pages})
+        self.touched, self.queue = touched, list(reversed(array(pages)))
+        self.shown = Shown(tree, 4, height, self.page)
+        self.root = self.shown.roots[0]
+        need(not self.queue)
+        here = {*self.whole, *[page for page, _ in self.tails]}
+        need(all(page in here or self.shown.shows_empty(page) for page in touched))
         need(all(self.shown.shows_empty(page) for page in self.absent))
 
     def page(self, index: int) -> list[bytes]:
@@ -322,15 +338,13 @@ class Memory:
         form = array(self.queue.pop())
         need(form and type(form[0]) is int)
         if form[0] == 2:
-            _, mask, siblings, chunks = array(form, 4)
-            known = [i for i in range(64) if number(mask, 2**64 - 1) >> i & 1]
-            need(isinstance(siblings, bytes) and isinstance(chunks, bytes))
-            need(known and len(chunks) == 1024 * len(known))
-            self.count["chunks"] += len(known)
+            _, siblings, chunks = array(form, 3)
+            need(isinstance(siblings, bytes) and isinstance(chunks, bytes) and index in self.touched)
+            self.count["chunks"] += len(self.touched[index])
             need(self.count["chunks"] <= 1 << 15)
-            data = {i: chunks[1024 * n : 1024 * n + 1024] for n, i in enumerate(known)}
-            self.chunks |= {(index, i): chunk for i, chunk in data.items()}
-            return [sliced(mask, siblings, data)]
+            leaf, tails = sliced(self.touched[index], siblings, chunks)
+            self.tails |= {(index, i): tail for i, tail in tails.items()}
+            return [leaf]
         _, data = array(form, 2)
         need(form[0] in (0, 1) and isinstance(data, bytes))
         if form[0] == 1:
@@ -352,7 +366,7 @@ class Memory:
             if page in self.whole:
                 made += self.whole[page][1024 * chunk : 1024 * chunk + 1024]
             else:
-                made += self.chunks.get((page, chunk), bytes(1024))
+                made += self.tails.get((page, chunk), b"").rjust(1024, b"\0")
         return made[offset % 1024 :][:length]
 
     def claims(self, about: object) -> list[tuple]:
@@ -376,6 +390,7 @@ def state(anchor: object, contract_map: object, tree: object, contracts: object,
         fields, address = record(value)
         parts.append((fields, address, None if memory is None else Memory(fields["bits"], memory, count)))
         need(memory is None or parts[-1][2].root == fields["pages"])
+        need(memory is None or all(sum(one) <= fields["length"] for one in parts[-1][2].ranges))
     queue = list(reversed(parts))
 
     def record_leaf(place: int) -> list[bytes]:
@@ -399,7 +414,7 @@ def state(anchor: object, contract_map: object, tree: object, contracts: object,
         need(fields["position"] == place)
         return [fields["pages"]]
 
-    need(Shown(tree, 2, 32, root_leaf, state=True).roots[0] == root and not waiting)
+    need(Shown(tree, 2, 32, root_leaf).roots[0] == root and not waiting)
     claims = []
     for fields, _, memory in parts:
         claims.append(("contract", tuple(fields.values())))
@@ -422,12 +437,12 @@ def under_root(root: bytes, tree: object, contracts: tuple, count: dict[str, int
         memory = memories.pop()
         pages = bytes32(given) if memory is None else memory.root
         need(pages != ZERO)
-        need(memory is None or memory.whole or memory.chunks)
+        need(memory is None or memory.whole or memory.tails)
         claims.append(("position", place, pages, bits))
         claims.extend([] if memory is None else memory.claims(place))
         return [pages]
 
-    need(Shown(tree, 2, 32, leaf, state=True).roots[0] == root and not queue and claims)
+    need(Shown(tree, 2, 32, leaf).roots[0] == root and not queue and claims)
     return ("state", None, root, tuple(claims))
 
 
@@ -461,16 +476,21 @@ def ancestry(links: object) -> tuple:
 # Section 7 of the document.
 
 
-def difference(old: object, new: object, contract_map: object, contracts: object) -> tuple:
-    (old_name, _, old_map), (new_name, _, new_map) = commit(old), commit(new)
+def difference(old: object, new: object, contract_map: object, tree: object, contracts: object) -> tuple:
+    (old_name, old_root, old_map), (new_name, new_root, new_map) = commit(old), commit(new)
     queue = list(reversed(array(contracts)))
     found: list[tuple] = []
+    stands: list[dict[int, bytes]] = [{}, {}]  # position -> pages root, on each side
 
-    def leaf(place: int) -> list[bytes]:
+    def leaf(place: int) -> list[bytes | None]:
         need(queue)
         was, now, trees = array(queue.pop(), 3)
         sides = [None if value is None else record(value) for value in (was, now)]
-        addresses = [ZERO if side is None else side[1] for side in sides]
+        for side, at in zip(sides, stands, strict=True):
+            if side is not None:
+                need(side[0]["position"] not in at)
+                at[side[0]["position"]] = side[0]["pages"]
+        addresses = [None if side is None else side[1] for side in sides]
         need(addresses[0] != addresses[1])
         need(all(side is None or key(side[0]["id"]) == place for side in sides))
         found.extend(pages_of(*[side and side[0] for side in sides], list(reversed(array(trees)))))
@@ -478,6 +498,13 @@ def difference(old: object, new: object, contract_map: object, contracts: object
 
     shown = Shown(contract_map, 2, 32, leaf, sides=2)
     need(shown.roots == [old_map, new_map] and not queue)
+    positions = sorted({*stands[0], *stands[1]}, reverse=True)
+
+    def state_leaf(place: int) -> list[bytes | None]:
+        need(positions and positions.pop() == place)
+        return [at.get(place) for at in stands]
+
+    need(Shown(tree, 2, 32, state_leaf, sides=2).roots == [old_root, new_root] and not positions)
     return ("difference", old_name, new_name, tuple(found))
 
 
@@ -509,12 +536,12 @@ def pair(bits: int, roots: list[bytes], trees: list) -> dict:
     tree, pages = array(trees.pop(), 2)
     queue, found = list(reversed(array(pages))), {}
 
-    def leaf(place: int) -> list[bytes]:
+    def leaf(place: int) -> list[bytes | None]:
         need(queue)
         was, now = array(queue.pop(), 2)
         need(was != now and (was is None or bytes32(was) != ZERO) and (now is None or bytes32(now) != ZERO))
         found[place] = was, now
-        return [was or ZERO, now or ZERO]
+        return [was, now]
 
     need(Shown(tree, 4, 8 if bits == 32 else 13, leaf, sides=2).roots == roots and not queue)
     return found
@@ -525,7 +552,7 @@ def check(proof: bytes) -> tuple:
     budget["nodes"] = 0
     fields = array(read(proof))
     need(len(fields) > 2 and fields[:2] == ("piecrust proof", 1) and type(fields[1]) is int and type(fields[2]) is int)
-    kinds = {0: (state, 8), 1: (ancestry, 4), 2: (difference, 7)}
+    kinds = {0: (state, 8), 1: (ancestry, 4), 2: (difference, 8)}
     need(fields[2] in kinds)
     function, length = kinds[fields[2]]
     need(len(fields) == length)

@@ -53,7 +53,8 @@ class World:
                 record = contract_map.lookup(world.objects, state.map_root, contract(n))
                 root = ZERO if record is None else record.pages_root
                 kind = MemoryKind.WASM64 if n == 1 else MemoryKind.WASM32
-                changes.append(change(n, pages, root=root, kind=kind, length=draw.randint(1, 9) * PAGE_BYTES))
+                length = PAGE_BYTES << 26 if n == 1 else PAGE_BYTES << 16
+                changes.append(change(n, pages, root=root, kind=kind, length=length))
                 memories = memories | {contract(n): memories.get(contract(n), {}) | pages}
             state = write_state(world.objects, state, changes)
             note = {"message": f"step {step}"} if step % 2 else {}
