@@ -127,21 +127,23 @@ class IncomingState:
         index, address, form, content = read_page_item(item)
         memory = self._leaf(item, index, address)
         objects = self._pieces.objects
-        if objects.contains(Kind.PAGE, address):
+        if form is PageForm.KNOWN:
+            if content:
+                _fail("a page with content that should be known", item)
+            if not objects.contains(Kind.PAGE, address):
+                raise ObjectNotFound(Kind.PAGE, address)
             return
         was = tree.lookup(objects, memory.record.memory_kind.shape, memory.root, index)
-        match form:
-            case PageForm.KNOWN:
-                raise ObjectNotFound(Kind.PAGE, address)
-            case PageForm.SPARSE:
-                page = unsparse(content, item.offset)
-            case PageForm.PATCH:
-                if was is None:
-                    _fail("a patch of no page", item)
-                page = apply_patch(objects.load(Kind.PAGE, was), content)
+        if form is PageForm.SPARSE:
+            page = unsparse(content, item.offset)
+        elif was is None:
+            _fail("a patch of no page", item)
+        else:
+            page = apply_patch(objects.load(Kind.PAGE, was), content)
         if blake3(page).digest() != address:
             raise CorruptObject(Kind.PAGE, address, f"its hash differs, at offset {item.offset} of the bundle")
-        self._pieces.put(Kind.PAGE, address, page, PAGE_BYTES, was)
+        if not objects.contains(Kind.PAGE, address):
+            self._pieces.put(Kind.PAGE, address, page, PAGE_BYTES, was)
 
     def _leaf(self, item: Item, index: int, address: bytes | None) -> _Memory:
         memory = self._memory

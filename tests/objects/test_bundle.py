@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 from piecrust.objects import bundle_state, contract_map, transcript
 from piecrust.objects.access import MemoryObjects
-from piecrust.objects.bundle import BLOCK_BYTES, ItemType, ItemWriter, read_items, sparse, unsparse
+from piecrust.objects.bundle import BLOCK_BYTES, ItemType, ItemWriter, PageForm, read_items, sparse, unsparse
 from piecrust.objects.bundle_reader import Imported, read_bundle
 from piecrust.objects.bundle_writer import write_contracts, write_history, write_state_alone
 from piecrust.objects.commit import Commit, commit_id
@@ -246,6 +246,46 @@ def test_every_flipped_byte_is_noticed(open_store):
             with pytest.raises((InvalidFormat, CorruptObject, InvalidProof, UnknownRevision)):
                 imported(store, bytes(damaged))
     assert store.commits() == []
+
+
+def test_every_flipped_byte_is_noticed_though_the_hash_at_the_end_fits(open_store):
+    store = open_store("store")
+    rng = random.Random(9)
+    for clean in (
+        bundle_of(MADE, MADE_TIP),
+        state_bundle_of(MADE, MADE_TIP),
+        contracts_bundle_of(MADE, MADE_TIP, contract(1)),
+    ):
+        items, end = clean[:-37], clean[-37:-32]
+        assert items + end + blake3(items).digest() == clean
+        for at in range(len(items)):
+            damaged = items[:at] + bytes([items[at] ^ 1 << rng.randrange(8)]) + items[at + 1 :]
+            with pytest.raises((InvalidFormat, CorruptObject, InvalidProof, UnknownRevision)):
+                imported(store, damaged + end + blake3(damaged).digest())
+    assert store.commits() == []
+
+
+def test_what_a_bundle_says_of_a_page_is_checked_though_the_store_has_it(open_store):
+    store = open_store("store")
+    clean = bundle_of(MADE, MADE_TIP)
+    imported(store, clean)
+    body = next(item.body for item in read_items(io.BytesIO(clean)) if item.type is ItemType.PAGE)
+    index, address, form, content = body[:4], body[4:36], body[36], body[37:]
+    assert form == PageForm.SPARSE
+    for false in (content[:-1], content[:-1] + b"x", b""):
+        lie = index + address + bytes([form]) + false
+        with pytest.raises((InvalidFormat, CorruptObject)):
+            imported(store, lied(clean, swapped(body, lie)))
+    with pytest.raises(InvalidFormat):
+        imported(store, lied(clean, swapped(body, index + address + bytes([PageForm.KNOWN]) + content)))
+
+
+def swapped(body: bytes, other: bytes) -> Callable[[list[tuple[ItemType, bytes]]], object]:
+    def lie(items: list[tuple[ItemType, bytes]]) -> None:
+        at = next(at for at, item in enumerate(items) if item[1] == body)
+        items[at] = items[at][0], other
+
+    return lie
 
 
 def test_every_cut_is_noticed(open_store):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from piecrust.objects import bundle_state
+from piecrust.objects.bundle_reader import read_bundle
 from piecrust.objects.errors import Conflict
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
@@ -118,3 +122,25 @@ def read_for_ever(connection: Connection, directory: Path) -> None:
                 assert len(read_content(store, commit)) == 8
                 reads += 1
     connection.send(reads)
+
+
+class _Stopping(io.BytesIO):
+    """Says so, and waits for ever, when so much of it was read."""
+
+    def __init__(self, data: bytes, offset: int, connection: Connection) -> None:
+        super().__init__(data)
+        self._offset, self._connection = offset, connection
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= self._offset:
+            self._connection.send("there")
+            time.sleep(60)
+        return super().read(size)
+
+
+def import_in_pieces(connection: Connection, directory: Path, data: bytes, offset: int) -> None:
+    """Import a bundle page by page up to an offset, to be killed then or before."""
+    bundle_state.PIECE_BYTES = 1
+    with Store.open(directory) as store:
+        connection.send("begun")
+        read_bundle(store, _Stopping(data, offset, connection))
