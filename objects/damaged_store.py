@@ -1,7 +1,8 @@
 """Opening a store however damaged it is: whatever can still be read, with a note of what can't.
 
 An ordinary handle refuses a store whose files are missing, and does not read what tables cover. This one scans what it
-has to, takes missing and headless files as damage, and knows of each object whether it is sound.
+has to, takes missing and headless files as damage, and knows of each object whether it is sound. If it is the newest
+segment that can't be begun with, the log is put together from what is left (`piecrust.objects.remnant`).
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.log_reader import LogReader
-from piecrust.objects.pack import PackSource, pack_path
+from piecrust.objects.pack import pack_path
 from piecrust.objects.reader import Reader
+from piecrust.objects.remnant import MISSING, SourcesLeft, piece_together
 from piecrust.objects.segment import later_frames
-from piecrust.objects.source import SegmentSource, Source
-from piecrust.objects.source_set import SourceSet
+from piecrust.objects.source import Source
 
 _CACHE_BYTES: Final = 64 << 20
 _ATTEMPTS: Final = 8
-_MISSING: Final = "the file is missing"
 
 
 class CheckedSource(NamedTuple):
@@ -47,7 +47,7 @@ class DamagedStore:
         """Open it.
 
         Raises:
-            CorruptStore: nothing can be read: the active segment or its first frame is lost.
+            CorruptStore: nothing can be read: neither a segment nor a pack is left.
             UnsupportedFormat: a newer version wrote it.
         """
         self.disk, self.layout = disk, layout
@@ -123,41 +123,23 @@ class DamagedStore:
         else:
             return source
         path = pack_path(self.layout, named.name) if isinstance(named, PackName) else self.layout.segment(named.number)
-        return LooseSource.open(self.disk, path, salt)
-
-
-class _Sources(SourceSet):
-    """Sources of which some may be missing."""
-
-    def pack(self, name: PackName) -> PackSource:
-        """A pack; `CorruptStore` if it isn't there, too."""
-        try:
-            return super().pack(name)
-        except FileNotFoundError as error:
-            raise CorruptStore(error.filename, 0, _MISSING) from error
-
-    def segment(self, number: int) -> SegmentSource:
-        """A segment; `CorruptStore` if it isn't there, too."""
-        try:
-            return super().segment(number)
-        except FileNotFoundError as error:
-            raise CorruptStore(error.filename, 0, _MISSING) from error
+        return LooseSource.of(self.disk, path, salt)
 
 
 def _follow(disk: Disk, layout: Layout) -> LogReader:
     """The log as it is; read again if a file went because another process is sealing or collecting."""
     for attempt in range(_ATTEMPTS):
         durable = Durable(disk, layout.durable, writable=False)
-        log = LogReader(disk, layout, durable, writable=False, sources=_Sources(disk, layout, Mode.READ))
+        log = LogReader(disk, layout, durable, writable=False, sources=SourcesLeft(disk, layout, Mode.READ))
         try:
             log.follow()
-        except CorruptStore:
-            if attempt < _ATTEMPTS - 1 and durable.moved():
-                log.close()
-                continue
+        except CorruptStore as error:
+            again = attempt < _ATTEMPTS - 1 and durable.moved()
             log.close()
-            raise
-        if attempt == _ATTEMPTS - 1 or not durable.moved() or all(d.reason != _MISSING for d in log.damage):
+            if again:
+                continue
+            return piece_together(disk, layout, error)
+        if attempt == _ATTEMPTS - 1 or not durable.moved() or all(d.reason != MISSING for d in log.damage):
             break
         log.close()
     return log

@@ -25,7 +25,7 @@ from piecrust.objects.frame import (
 )
 from piecrust.objects.kinds import Kind
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader, later_frames, scan
-from piecrust.objects.source import Source
+from piecrust.objects.source import SegmentSource, Source
 
 
 class CheckedFrame(NamedTuple):
@@ -112,32 +112,21 @@ def objects_of(frame: CheckedFrame) -> list[StoredObject]:
     ]
 
 
-class LooseSource(Source):
-    """A file of frames whose own beginning or end can't be relied on; the log knows its salt."""
+class LooseSource(SegmentSource):
+    """A file of frames whose own beginning or end can't be relied on; its salt is known from elsewhere."""
 
     def __init__(self, file: File, path: Path, salt: bytes) -> None:
-        super().__init__(path, SegmentHeader(0, salt, marker(salt)))
+        Source.__init__(self, path, SegmentHeader(0, salt, marker(salt)))
         self.file = file
+        self.read = file.read  # type: ignore[method-assign]
 
     @classmethod
-    def open(cls, disk: Disk, path: Path, salt: bytes) -> LooseSource | None:
+    def of(cls, disk: Disk, path: Path, salt: bytes) -> LooseSource | None:
         """Open a file; None if it isn't there."""
         try:
             return cls(disk.open(path, Mode.READ), path, salt)
         except FileNotFoundError:
             return None
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes."""
-        return self.file.read(offset, length)
-
-    def size(self) -> int:
-        """The file's length."""
-        return self.file.size()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
 
 
 def _remains(source: Source, at: int, end: int) -> CheckedFrame:

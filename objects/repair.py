@@ -175,12 +175,13 @@ class _Repair:
             later = later_frames(active, active.header, position.end)
             sequence = max([sequence, *(frame.header.sequence for frame in later)])
         numbers = [number for name in disk.list(layout.log) if (number := segment_number(name)) is not None]
-        number = max(numbers) + 1
-        file = disk.open(active.path, Mode.WRITE)
-        try:
-            file.sync()
-        finally:
-            file.close()
+        number = max([position.segment, *numbers]) + 1
+        with contextlib.suppress(FileNotFoundError):
+            file = disk.open(active.path, Mode.WRITE)
+            try:
+                file.sync()
+            finally:
+                file.close()
         disk.make_directory(layout.tmp)
         end, sequence, chain = write_segment(disk, layout, number, ledger, sequence + 1)
         durable = Durable(disk, layout.durable, writable=True)
@@ -196,11 +197,12 @@ class _Repair:
 
     def _files_of(self, damaged: list[CheckedSource]) -> set[Path]:
         """The damaged files that are there, also those that could not even be opened."""
-        named = {checked.source.path for checked in damaged}
+        named = self._bad | {checked.source.path for checked in damaged}
+        found = set()
         for directory in (self._layout.log, self._layout.packs):
             names = set(self._disk.list(directory))
-            named |= {path for path in self._bad if path.parent == directory and path.name in names}
-        return named
+            found |= {path for path in named if path.parent == directory and path.name in names}
+        return found
 
     def _put_away(self, path: Path) -> Path:
         """Move a file to quarantine; where it is."""
