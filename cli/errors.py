@@ -242,6 +242,8 @@ def _hints(error: PiecrustError, command: str) -> list[str]:
     match type(error).__name__:
         case "NotAStore":
             return ["piecrust init   (make this directory a store)", "piecrust -C DIR ...   (the store is elsewhere)"]
+        case "UnknownRevision":  # what a bundle builds on; others are explained where they are looked up
+            return ["piecrust import OLDER.bundle   (which has that commit), or export without --since"]
         case "UnknownRef":
             return ["piecrust log --all", "piecrust branch   (branches by name)"]
         case "AmbiguousRevision":

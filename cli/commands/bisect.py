@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from piecrust.cli.arguments import TypedArgument, parse_argument, values
-from piecrust.cli.command import Outcome, PiecrustCommand, settings
+from piecrust.cli.command import Outcome, PiecrustCommand, Settings, settings
 from piecrust.cli.command_errors import CommandError, UsageError
+from piecrust.cli.errors import reason_of
 from piecrust.cli.execution import HostQueries
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SKIP_CODE = 125  # as git has it: this commit can not be judged
 GIVE_UP_CODES = range(128, 256)
+STDERR = 2  # the descriptor
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -150,7 +152,9 @@ def bisect_run(
             "either a command or --query", hints=["piecrust bisect run --query 'counter read_value < i64:3'"]
         )
     judge = (
-        _command_judge(command or []) if expression is None else _query_judge(context, expression, host_queries or [])
+        _command_judge(command or [], settings(context))
+        if expression is None
+        else _query_judge(context, expression, host_queries or [])
     )
     steps: list[dict[str, Any]] = []
     while True:
@@ -196,6 +200,13 @@ def _outcome(context: typer.Context, at: WorkingState, state: BisectionState) ->
         return Outcome(data, [here], hints=["piecrust bisect good, bad or skip"])
     if state.candidates:
         return Outcome(data, ["The rest was skipped; it is one of", *(f"  {each.hex()}" for each in state.candidates)])
+    if state.bad is not None and state.good:
+        return Outcome(
+            data,
+            ["Nothing can have brought the change: the bad commit comes before a good one"],
+            ExitCode.NEGATIVE,
+            hints=["piecrust bisect start BAD GOOD   (BAD has the change, GOOD comes before it)"],
+        )
     missing = "a bad commit" if state.bad is None else "a good commit"
     return Outcome(data, [f"{missing} is needed"], hints=[f"piecrust bisect {missing.split()[1]} REV"])
 
@@ -209,12 +220,14 @@ class BisectGaveUp(CommandError):
     exit_code = ExitCode.NEGATIVE
 
 
-def _command_judge(command: list[str]) -> Judge:
+def _command_judge(command: list[str], current: Settings) -> Judge:
+    stdout = STDERR if current.json else None  # what the command says must not mix with the envelope
+
     def judge(commit: CommitId) -> tuple[str, str]:
         try:
-            code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
+            code = subprocess.run(command, check=False, stdout=stdout).returncode  # noqa: S603  (the user's own command)
         except OSError as error:
-            raise UsageError(f"cannot run {shlex.join(command)}: {(error.strerror or str(error)).lower()}") from error
+            raise UsageError(f"cannot run {shlex.join(command)}: {reason_of(error)}") from None
         if code < 0 or code in GIVE_UP_CODES:
             raise BisectGaveUp(f"{shlex.join(command)} ended with {code} on {commit.short()}")
         return ("good" if code == 0 else "skip" if code == SKIP_CODE else "bad"), f"exit code {code}"

@@ -189,6 +189,8 @@ def _names(
         if before is not None and not force:
             hints = [f"piecrust {noun} -f {name} {start or ''}".rstrip() + "   (move it)"]
             raise UsageError(f"there is a {noun} {name!r} already", hints=hints)
+        if prefix == BRANCHES and name == at.head.branch and commit != before and at.workspace.draft() is not None:
+            raise WorkingStateNotEmpty(uncommitted(at), "checkout HEAD")
         transaction = at.store.transaction()
         transaction.set_ref(ref, commit, expected=before)
         transaction.publish(logged(noun, name, commit.hex()))

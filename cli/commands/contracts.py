@@ -129,17 +129,23 @@ def memory(
         if span is None and page is None:
             return _summary(at, record)
         offset, length = (page * PAGE_BYTES, PAGE_BYTES) if page is not None else parse_range(span or "")
+        addresses = record.memory_kind.shape.positions * PAGE_BYTES
+        if offset < 0 or offset + length > addresses:
+            raise UsageError(f"a {int(record.memory_kind)}-bit memory has pages 0 to {addresses // PAGE_BYTES - 1}")
+        # Pages behind the end may have been written, as the original allows it.
+        beyond = offset + length > record.memory_length
         if output is None and length > SHOWN_BYTES_MAX:
             raise UsageError(f"{length:,} bytes are too many to show", hints=["-o FILE"])
         data = read_memory(at.store, record, offset, length)
     found = {"contract": identifier, "offset": u64(offset), "length": u64(length)}
+    warnings = [f"the memory ends at {record.memory_length:#x}"] if beyond else []
     if output is None:
-        return Outcome({**found, "bytes": data}, hex_dump(data, offset))
+        return Outcome({**found, "bytes": data}, hex_dump(data, offset), warnings=warnings, paged=True)
     try:
         Path(output).write_bytes(data)
     except OSError as error:
         raise FileProblem(output, error) from None
-    return Outcome({**found, "file": output}, [f"{len(data):,} bytes in {output}"])
+    return Outcome({**found, "file": output}, [f"{len(data):,} bytes in {output}"], warnings=warnings)
 
 
 def _summary(at: WorkingState, record: ContractRecord) -> Outcome:

@@ -16,6 +16,7 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import PINS
 
 DIGITS_MIN = 4
+HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def cat_object(
@@ -23,7 +24,9 @@ def cat_object(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="page, node, record, commit, transcript, bytecode, blob.")
     ],
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Its address, or a unique prefix.")],
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="Its address, or a unique prefix; a revision for a commit.")
+    ],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Write the bytes of a page, bytecode or blob to stdout.")] = False,
 ) -> Outcome:
@@ -38,7 +41,9 @@ def cat_object(
         raise UsageError(f"there is no kind of object {kind!r}", hints=[", ".join(names)])
     with opened(context, read_only=True) as at:
         digits = address.lower().removeprefix("0x")
-        if len(digits) < DIGITS_MIN or set(digits) - set("0123456789abcdef"):
+        if names[kind] is Kind.COMMIT and (set(digits) - HEX_DIGITS or len(digits) < DIGITS_MIN):
+            digits = at.commit(address).hex()
+        if len(digits) < DIGITS_MIN or set(digits) - HEX_DIGITS:
             raise UsageError(f"{address!r} is not at least {DIGITS_MIN} hex digits")
         found = [Address(bytes.fromhex(digits))] if len(digits) == 64 else at.store.find(names[kind], digits)
         if not found:
@@ -53,7 +58,7 @@ def cat_object(
         return Outcome({"address": found[0], "kind": kind, "bytes": shown}, hex_dump(shown), paged=True)
     if raw:
         raise UsageError(f"a {kind} is not plain bytes")
-    lines = [f"{name}: {item.hex() if isinstance(item, bytes) else item}" for name, item in shown.items()]
+    lines = [f"{name}: {_shown(item)}".rstrip() for name, item in shown.items()]
     return Outcome({"address": found[0], "kind": kind, "fields": shown}, lines, paged=True)
 
 
@@ -65,6 +70,17 @@ def plain_object(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     names = [name for name in (*getattr(type(value), "__slots__", ()),) if not name.startswith("_")]
     return {name: _plain(getattr(value, name)) for name in names}
+
+
+def _shown(value: Any) -> str:
+    """A field for people; nothing for None."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return ", ".join(_shown(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_shown(item)}" for key, item in value.items())
+    return "" if value is None else str(value)
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +168,7 @@ def delete_commit(
         transaction = at.store.transaction()
         for commit in commits:
             transaction.delete(commit)
-        transaction.publish(logged("delete", *(commit.hex() for commit in commits)))
+        transaction.publish(logged("delete-commit", *(commit.hex() for commit in commits)))
     return Outcome({"deleted": commits}, [f"gave up {commit.hex()}" for commit in commits], hints=["piecrust gc"])
 
 
@@ -169,5 +185,5 @@ def finalize_commit(
         commit = at.commit(revision)
         transaction = at.store.transaction()
         transaction.set_ref(PINS + commit.hex(), commit)
-        transaction.publish(logged("finalize", commit.hex()))
+        transaction.publish(logged("finalize-commit", commit.hex()))
     return Outcome({"finalized": commit}, [f"{commit.hex()} stays"])

@@ -13,6 +13,8 @@ from piecrust.cli.envelope import u64
 from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps
 from piecrust.cli.render import count, size, table
 from piecrust.cli.working_state import STORE_DIRECTORY, opened
+from piecrust.vm.bisection import Bisection
+from piecrust.vm.errors import NoBisection
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style
@@ -62,13 +64,25 @@ def _gather(at: WorkingState) -> dict[str, Any]:
         "commits": len(at.store.commits()),
         "size": u64(size_on_disk(at.store.root_dir)),
         "damage": [str(error) for error in at.store.damage],
+        "bisection": _bisection(at),
     }
+
+
+def _bisection(at: WorkingState) -> dict[str, Any] | None:
+    """How far a bisection is, if one was started."""
+    try:
+        state = Bisection(at.store).state()
+    except NoBisection:
+        return None
+    return {"bad": state.bad, "good": len(state.good), "left": len(state.candidates), "culprit": state.culprit}
 
 
 def _lines(data: dict[str, Any], style: Style, rows: Sequence[Sequence[str]]) -> list[str]:
     commit = data["commit"]
     where = f"On branch {style.branch(data['branch'])}" if data["branch"] else style.branch("HEAD is on a commit")
     lines = [f"{where}, {'no commits yet' if commit is None else f'at {style.commit(commit.hex()[:12])}'}"]
+    if data["bisection"] is not None:
+        lines.append(f"Bisecting, {count(data['bisection']['left'], 'commit')} left (piecrust bisect status)")
     working = data["working_state"]
     if working is None:
         lines.append(f"State root {style.root(data['state_root'].hex())}")

@@ -191,6 +191,9 @@ class TestContracts:
         assert older["bytes"] == "fd"
         counting("memory", "counter", "--range", "5", code=2)
         counting("memory", "counter", "--range", "0:1000000", code=2)
+        counting("memory", "counter", "--page", "-1", code=2)
+        counting("memory", "counter", "--page", "65536", code=2)
+        assert counting("memory", "counter", "--range", "0x50000:1").stderr == "Warning: the memory ends at 0x40000\n"
 
     def test_the_root_is_of_a_revision_or_of_what_is_not_committed(self, counting: Command) -> None:
         committed = counting.json("root")
@@ -275,6 +278,12 @@ class TestBranches:
             counting.json("rev-parse", "side~1")["revisions"][0]["commit"]
             == counting.json("rev-parse", "main")["revisions"][0]["commit"]
         )
+
+    def test_moving_the_branch_under_uncommitted_work_is_refused(self, counting: Command) -> None:
+        counting("call", "counter", "increment")
+        counting("branch", "-f", "main", "main~1", code=6)
+        counting("branch", "-f", "main", "main")
+        assert counting("query", "counter", "read_value").stdout == "256\n"
 
     def test_what_is_kept_can_be_opened_again(self, counting: Command) -> None:
         counting("call", "counter", "increment")
@@ -523,6 +532,17 @@ class TestBisect:
     def test_must_be_started(self, counting: Command) -> None:
         counting("bisect", "good", code=3)
 
+    def test_is_told_by_status(self, counting: Command) -> None:
+        assert counting.json("status")["bisection"] is None
+        counting("bisect", "start", "main", "main~2")
+        assert counting.json("status")["bisection"]["left"] == 2
+        assert counting("status").lines[1] == "Bisecting, 2 commits left (piecrust bisect status)"
+
+    def test_a_bad_commit_before_a_good_one_leaves_nothing_to_look_at(self, counting: Command) -> None:
+        answer = counting("bisect", "start", "main~2", "main", code=1)
+        assert "the bad commit comes before a good one" in answer.stdout
+        assert counting.json("status")["branch"] == "main"
+
 
 class TestDemo:
     def test_ends_with_the_root_that_the_original_gives(self, piecrust: Command) -> None:
@@ -583,8 +603,13 @@ class TestPlumbing:
         assert counting("cat-object", "bytecode", bytecode).lines[0].endswith("|.asm.....v.`...`|")
         counting("cat-object", "commit", "ffff", code=3)
         counting("cat-object", "nonsense", commit, code=2)
-        counting("cat-object", "commit", "xy", code=2)
+        counting("cat-object", "page", "xy", code=2)
         counting("cat-object", "commit", commit, "--raw", code=2)
+
+    def test_a_commit_may_be_named_by_a_revision(self, counting: Command) -> None:
+        lines = counting("cat-object", "commit", "main~2").lines
+        assert "parents:" in lines
+        assert "message: one" in lines
 
     def test_commits_are_given_up_unless_something_stands_on_them(self, counting: Command) -> None:
         counting("call", "counter", "increment")

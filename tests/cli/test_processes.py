@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from piecrust.cli.command_table import COMMANDS
+from support import originals
 from support.command import TIMEOUT_SECONDS, Command, contract_file
 
 SCRIPT = {"call": "counter", "function": "increment"}
@@ -69,6 +70,7 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["migrate", "counter", contract_file("box")]),
     (0, ["checkout", "main", "--keep"]),
     (0, ["delete-commit", "KEPT_ID"]),
+    (0, ["import-original", "original"]),
 ]
 
 # The fields of each answer. Scripts read them: they are added to, never taken away or renamed.
@@ -80,7 +82,7 @@ FIELDS = {
     "meta set": "name value before",
     "meta get": "metadata",
     "meta unset": "name before",
-    "status": "directory branch commit state_root working_state changes contracts commits size damage",
+    "status": "directory branch commit state_root working_state changes contracts commits size damage bisection",
     "diff": "equal old new old_root new_root changes",
     "commit": "commit state_root branch created",
     "run": "steps commit state_root",
@@ -121,6 +123,7 @@ FIELDS = {
     "export": "commit state_root file bytes",
     "import": "commit source state_root content new branch",
     "import-raw": "commit state_root contract",
+    "import-original": "directory commits lost refused",
     "prove": "commit state_root file bytes",
     "verify": "holds claim",
     "inspect": "claim",
@@ -129,6 +132,7 @@ FIELDS = {
 
 def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Command) -> None:
     Path(piecrust.directory, "steps.jsonl").write_text(json.dumps(SCRIPT))
+    originals.unpacked("finalized", piecrust.directory / "original")
     ids: dict[str, str] = {}
     fields: dict[str, list[str]] = {}
     for code, words in SESSION:
@@ -227,6 +231,13 @@ def test_streams_that_the_caller_closed_take_no_file_of_the_store(counting: Comm
     assert done.returncode == 0
     assert counting("query", "counter", "read_value").stdout == "256\n"
     assert counting.json("fsck")["clean"]
+
+
+def test_what_a_bisecting_command_prints_stays_out_of_the_envelope(counting: Command) -> None:
+    counting("bisect", "start", "main", "main~2")
+    answer = counting.process("bisect", "run", "--json", "--", "echo", "said")
+    assert answer.data["culprit"] is not None
+    assert answer.stderr == "said\n"
 
 
 WAITING = """
