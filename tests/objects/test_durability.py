@@ -13,8 +13,9 @@ import pytest
 from piecrust.objects import upkeep
 from piecrust.objects.disk import RealDisk
 from piecrust.objects.errors import CorruptStore, StoreClosed, StoreFull, StoreIOError
+from piecrust.objects.format import Layout
 from piecrust.objects.store import Store
-from support.crashes import Run, check, keep_up, open_simulated
+from support.crashes import DIRECTORY, Run, check, keep_up, open_simulated
 from support.simulated_disk import Fault, SimulatedDisk
 from support.stores import make_commit, read_content
 
@@ -133,6 +134,23 @@ def test_a_failed_sync_ends_the_handle_and_loses_nothing_acknowledged(run: Run) 
         # What was not acknowledged is not there, even if its bytes are in the file.
         assert store.commits() == [first]
         second = run.commit(store, 2, first)
+    check(run, run.disk.killed(), [first, second])
+
+
+def test_what_another_handle_left_behind_when_it_failed_is_not_written_over(run: Run) -> None:
+    segment = Layout(DIRECTORY / ".piecrust").segment(1)
+    with run.open() as store:
+        first = run.commit(store, 1)
+        other = run.open()
+        run.disk.fail_next("sync", Fault(errno.EIO))
+        with pytest.raises(StoreIOError):
+            make_commit(other, b"left    ", parent=first)
+        left = run.disk.names[segment]
+        assert left is not None
+        before = bytes(left.data)
+        second = run.commit(store, 2, first)
+        assert bytes(left.data) == before
+        assert store.commits() == [first, second]
     check(run, run.disk.killed(), [first, second])
 
 
