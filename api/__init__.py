@@ -22,17 +22,23 @@ if TYPE_CHECKING:
         Conflict,
         ContractPositionCollision,
         CorruptObject,
+        CorruptRemote,
         CorruptStore,
         InvalidFormat,
         InvalidProof,
         InvalidRefName,
+        InvalidRemote,
         InvalidRevision,
+        NonFastForward,
         NotAStore,
         NotFound,
         NotProvable,
         ObjectNotFound,
         PiecrustError,
         Refused,
+        RemoteError,
+        RemoteSupportMissing,
+        RemoteUnavailable,
         StoreClosed,
         StoreError,
         StoreFull,
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
         StoreLocked,
         StoreReadOnly,
         UnknownRef,
+        UnknownRemote,
         UnknownRevision,
         UnsupportedFormat,
     )
@@ -106,10 +113,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "piecrust.objects.errors": (
-        "AmbiguousRevision CommitInUse CommitPinned Conflict ContractPositionCollision CorruptObject CorruptStore "
-        "InvalidFormat InvalidProof InvalidRefName InvalidRevision NotAStore NotFound NotProvable ObjectNotFound "
-        "PiecrustError Refused StoreClosed StoreError StoreFull StoreIOError StoreLocked StoreReadOnly UnknownRef "
-        "UnknownRevision UnsupportedFormat"
+        "AmbiguousRevision CommitInUse CommitPinned Conflict ContractPositionCollision CorruptObject "
+        "CorruptRemote CorruptStore InvalidFormat InvalidProof InvalidRefName InvalidRemote InvalidRevision "
+        "NonFastForward NotAStore NotFound NotProvable ObjectNotFound PiecrustError Refused RemoteError "
+        "RemoteSupportMissing RemoteUnavailable StoreClosed StoreError StoreFull StoreIOError StoreLocked "
+        "StoreReadOnly UnknownRef UnknownRemote UnknownRevision UnsupportedFormat"
     ),
     "piecrust.objects.bundle_reader": "Imported",
     "piecrust.objects.ids": "BytecodeHash CommitId ContractId StateRoot",
@@ -161,6 +169,7 @@ __all__ = [
     "ContractRefused",
     "ContractTrap",
     "CorruptObject",
+    "CorruptRemote",
     "CorruptStore",
     "DecodeError",
     "Derived",
@@ -188,6 +197,7 @@ __all__ = [
     "InvalidName",
     "InvalidProof",
     "InvalidRefName",
+    "InvalidRemote",
     "InvalidRevision",
     "InvalidType",
     "InvalidUtf8",
@@ -198,6 +208,7 @@ __all__ = [
     "MissingOwner",
     "NativeStackTooSmall",
     "NoBisection",
+    "NonFastForward",
     "NotAStore",
     "NotFound",
     "NotInAbi",
@@ -212,6 +223,9 @@ __all__ = [
     "PiecrustError",
     "Receipt",
     "Refused",
+    "RemoteError",
+    "RemoteSupportMissing",
+    "RemoteUnavailable",
     "Session",
     "SessionBusy",
     "SessionClosed",
@@ -227,6 +241,7 @@ __all__ = [
     "TimeLimitInvalid",
     "UncommittedChanges",
     "UnknownRef",
+    "UnknownRemote",
     "UnknownRevision",
     "UnsafeCacheDirectory",
     "UnsupportedFormat",

@@ -56,6 +56,10 @@ EXIT_CODES: dict[str, ExitCode] = {
     "UnsupportedFormat": ExitCode.CORRUPT,
     "StoreError": ExitCode.CONFLICT,
     "Conflict": ExitCode.CONFLICT,
+    "CorruptRemote": ExitCode.CORRUPT,
+    "RemoteSupportMissing": ExitCode.USAGE,
+    "RemoteError": ExitCode.CONFLICT,
+    "InvalidRemote": ExitCode.USAGE,
     "Refused": ExitCode.CONFLICT,
     "ContractPositionCollision": ExitCode.CONFLICT,
     "InvalidProof": ExitCode.NEGATIVE,
@@ -264,6 +268,16 @@ def _hints(error: PiecrustError, command: str) -> list[str]:
             return ["piecrust deploy ... --owner HEX"]
         case "StoreLocked":
             return ["another process is writing: run the command again when it is done"]
+        case "NonFastForward":
+            return ["piecrust pull   (then push again)", "piecrust push --force   (their commits lose the branch)"]
+        case "UnknownRemote":
+            return ["piecrust remote   (the remotes that there are)", "piecrust remote add NAME URL"]
+        case "RemoteUnavailable":
+            return ["run the command again: what was done is not done twice"]
+        case "CorruptRemote":
+            return ["nothing of it was taken; push again from a store that is whole"]
+        case "RemoteSupportMissing":
+            return ["pip install 'piecrust-vm[remote]'"]
         case "Conflict" if getattr(error, "ref", "") == HEAD:
             return [
                 "piecrust checkout HEAD --keep   (the branch went on meanwhile: set your work aside as a commit)",

@@ -29,8 +29,9 @@ OPERATION: Final = "import"
 class Pieces:
     """Objects on their way into a store, published piece by piece; `objects` are those of the piece to come."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, operation: str = OPERATION) -> None:
+        """`operation` is what the operation log calls it."""
+        self._store, self._operation = store, operation
         self._bytes = 0
         self.objects: Transaction = store.transaction()
 
@@ -46,7 +47,7 @@ class Pieces:
 
     def publish(self) -> None:
         """Publish what was staged."""
-        self.objects.publish(Operation(OPERATION, ("objects",)))
+        self.objects.publish(Operation(self._operation, ("objects",)))
         self.objects, self._bytes = self._store.transaction(), 0
 
 

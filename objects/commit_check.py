@@ -97,7 +97,8 @@ class CommitCheck:
             named = tuple(LostObject(kind, Address(address)) for kind, address in sorted(lost)[:_LOST_MAX])
             return AffectedCommit(commit, (), f"{len(lost)} of its objects are lost", named)
         try:
-            reason = self._disagreement(value)
+            base = next((p for p in value.parents if p in self._sound_states), None)
+            reason = disagreement(self._reader, value, None if base is None else self._reader.load(Kind.COMMIT, base))
         except (InvalidFormat, ContractPositionCollision, *_UNREADABLE) as error:
             reason = str(error)
         if reason is not None:
@@ -165,19 +166,19 @@ class CommitCheck:
         except InvalidFormat:
             return frozenset([(Kind.TRANSCRIPT, bytes(address))])
 
-    def _disagreement(self, commit: Commit) -> str | None:
-        """How the roots of a commit's state disagree, by what changed since a parent whose roots agree."""
-        base = next((p for p in commit.parents if p in self._sound_states), None)
-        old: State = EMPTY_STATE if base is None else self._reader.load(Kind.COMMIT, base).state
-        differences = contract_map.diff(self._reader, old.map_root, commit.map_root)
-        changes: dict[ContractId, ContractRecord | None] = {contract: new for contract, _, new in differences}
-        state = state_with(Overlay(self._reader), old, changes)
-        if state.map_root != commit.map_root:
-            return "its contract map can't be made of its records"
-        if state.state_root != commit.state_root:
-            return f"its records have the state root {state.state_root.hex()}"
-        highest = max((record.position for record in changes.values() if record is not None), default=0)
-        return f"a contract has position {highest}" if highest > commit.positions else None
+
+def disagreement(reader: ObjectReader, commit: Commit, base: Commit | None) -> str | None:
+    """How the roots of a commit's state disagree, by what changed since a commit whose roots agree."""
+    old: State = EMPTY_STATE if base is None else base.state
+    differences = contract_map.diff(reader, old.map_root, commit.map_root)
+    changes: dict[ContractId, ContractRecord | None] = {contract: new for contract, _, new in differences}
+    state = state_with(Overlay(reader), old, changes)
+    if state.map_root != commit.map_root:
+        return "its contract map can't be made of its records"
+    if state.state_root != commit.state_root:
+        return f"its records have the state root {state.state_root.hex()}"
+    highest = max((record.position for record in changes.values() if record is not None), default=0)
+    return f"a contract has position {highest}" if highest > commit.positions else None
 
 
 def _nothing(_leaf: bytes) -> frozenset[Item]:

@@ -14,17 +14,24 @@ Grouped by what a handler would do about them; `piecrust.vm.errors` adds its own
     │   └── CorruptStore                a file of the store is damaged: run fsck
     ├── CorruptObject                 an object's bytes are not what its address says
     ├── InvalidFormat                 bytes are not in the format that they claim
+    ├── RemoteError                   a remote can't serve
+    │   ├── RemoteUnavailable           it can't be reached, or refuses: try again, look at the credentials
+    │   ├── CorruptRemote               what it gave is damaged, or lies; nothing of it was believed
+    │   └── RemoteSupportMissing        the package that speaks to remotes is not installed
     ├── NotFound                      ask for something else
     │   ├── ObjectNotFound
     │   ├── UnknownRevision             kind "PersistenceError"
     │   ├── AmbiguousRevision
-    │   └── UnknownRef
+    │   ├── UnknownRef
+    │   └── UnknownRemote
     ├── Conflict                      somebody else was first: read again, then decide
+    │   └── NonFastForward              a branch of a remote has commits that would be lost: pull first
     ├── Refused                       a rule of the store forbids it
     │   ├── CommitInUse                 a branch or a tag stands on the commit
     │   └── CommitPinned                the commit is finalized
     ├── InvalidRevision               not in the grammar of revisions
     ├── InvalidRefName                not a name for a branch or a tag
+    ├── InvalidRemote                 not a name or an address for a remote
     ├── ContractPositionCollision     two contract ids share one position
     ├── InvalidProof                  a proof doesn't hold: believe nothing of it
     └── NotProvable                   what a proof was asked for isn't so
@@ -132,6 +139,36 @@ class InvalidFormat(PiecrustError):
         self.what, self.reason, self.offset = what, reason, offset
 
 
+class RemoteError(PiecrustError):
+    """A remote can't serve."""
+
+
+class RemoteUnavailable(RemoteError):
+    """The remote can't be reached, or refuses what was asked of it.
+
+    Of a write nobody knows whether it was done; to repeat it is safe.
+    """
+
+    def __init__(self, remote: str, operation: str, reason: str) -> None:
+        super().__init__(f"remote {remote}: {operation} failed: {reason}")
+        self.remote, self.operation, self.reason = remote, operation, reason
+
+
+class CorruptRemote(RemoteError):
+    """What a remote has under `key` is damaged, or not what it claims to be."""
+
+    def __init__(self, remote: str, key: str, reason: str) -> None:
+        super().__init__(f"remote {remote}: {key} is damaged: {reason}")
+        self.remote, self.key, self.reason = remote, key, reason
+
+
+class RemoteSupportMissing(RemoteError):
+    """Remotes need the package `obstore`, which is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("remotes need the package obstore: pip install 'piecrust-vm[remote]'")
+
+
 class NotFound(PiecrustError):
     """What was asked for does not exist, or is not told apart."""
 
@@ -171,12 +208,28 @@ class UnknownRef(NotFound):
         self.name = name
 
 
+class UnknownRemote(NotFound):
+    """The store knows no remote of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no remote {name!r}")
+        self.name = name
+
+
 class Conflict(PiecrustError):
     """A ref was not where it was expected; `actual` is where it is, None if it is gone."""
 
     def __init__(self, ref: str, expected: object, actual: object) -> None:
         super().__init__(f"{ref} is at {_shown(actual)}, not at {_shown(expected)}")
         self.ref, self.expected, self.actual = ref, expected, actual
+
+
+class NonFastForward(Conflict):
+    """A remote's ref is at a commit that what was pushed does not descend from; `actual` is its head."""
+
+    def __init__(self, ref: str, expected: object, actual: object) -> None:
+        super().__init__(ref, expected, actual)
+        self.args = (f"{ref} of the remote is at {_shown(actual)}, which the pushed commit does not have: pull first",)
 
 
 class Refused(PiecrustError):
@@ -213,6 +266,14 @@ class InvalidRefName(PiecrustError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"invalid name {name!r}: {reason}")
         self.name, self.reason = name, reason
+
+
+class InvalidRemote(PiecrustError):
+    """A remote can't have this name or address."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"invalid remote {text!r}: {reason}")
+        self.text, self.reason = text, reason
 
 
 class ContractPositionCollision(PiecrustError):

@@ -45,17 +45,9 @@ class PackSource(Source):
         """Over the bytes of a pack; `CorruptStore` if its ends are damaged, `UnsupportedFormat` if it is newer."""
         if len(data) < SEGMENT_HEADER_BYTES + TRAILER_BYTES:
             raise CorruptStore(path, len(data), "shorter than a pack")
-        trailer = bytes(data[-TRAILER_BYTES:])
-        magic, version, zeros, frames_end, table_length = _TRAILER.unpack_from(trailer)
-        end = len(data) - TRAILER_BYTES
-        if magic != _MAGIC or trailer[_TRAILER.size :] != blake3(trailer[: _TRAILER.size]).digest():
-            raise CorruptStore(path, end, "the pack's trailer does not match its checksum")
-        if version != VERSION:
-            raise UnsupportedFormat(path, version, VERSION)
-        if zeros or frames_end + table_length != end:
-            raise CorruptStore(path, end, "the pack's parts do not fill it")
+        frames_end, _ = read_end(bytes(data[-TRAILER_BYTES:]), len(data), path)
         super().__init__(path, SegmentHeader.decode(bytes(data[:SEGMENT_HEADER_BYTES]), path))
-        self.data, self.frames_end = data, int(frames_end)
+        self.data, self.frames_end = data, frames_end
 
     @classmethod
     def open(cls, disk: Disk, path: Path) -> PackSource:
@@ -89,6 +81,30 @@ class PackSource(Source):
         """Give the mapping up; it goes when nobody reads from it any more."""
         self.data = memoryview(b"")
         self.frames_end = 0
+
+
+def pack_end(frames_end: int, table_length: int) -> bytes:
+    """The trailer of a pack."""
+    start = _TRAILER.pack(_MAGIC, VERSION, 0, frames_end, table_length)
+    return start + blake3(start).digest()
+
+
+def read_end(trailer: bytes, length: int, path: Path) -> tuple[int, int]:
+    """Where the frames of a pack of this length end, and the length of its table.
+
+    Raises:
+        CorruptStore: the trailer is damaged.
+        UnsupportedFormat: a newer version wrote it.
+    """
+    magic, version, zeros, frames_end, table_length = _TRAILER.unpack_from(trailer)
+    end = length - TRAILER_BYTES
+    if magic != _MAGIC or trailer[_TRAILER.size :] != blake3(trailer[: _TRAILER.size]).digest():
+        raise CorruptStore(path, end, "the pack's trailer does not match its checksum")
+    if version != VERSION:
+        raise UnsupportedFormat(path, version, VERSION)
+    if zeros or frames_end + table_length != end or frames_end < SEGMENT_HEADER_BYTES:
+        raise CorruptStore(path, end, "the pack's parts do not fill it")
+    return int(frames_end), int(table_length)
 
 
 def pack_path(layout: Layout, name: bytes) -> Path:
@@ -133,8 +149,7 @@ class PackWriter:
 
     def finish(self, salt: bytes, table: Sequence[Bytes]) -> PackName:
         """Add the table and the trailer, sync, and give the pack its name durably."""
-        start = _TRAILER.pack(_MAGIC, VERSION, 0, self.length, sum(map(len, table)))
-        for piece in [*table, start, blake3(start).digest()]:
+        for piece in [*table, pack_end(self.length, sum(map(len, table)))]:
             self.add(piece)
         self._file.sync()
         self._file.close()

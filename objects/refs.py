@@ -7,6 +7,7 @@
 | `pins/<commit>` | a finalized commit: it and its ancestors can't be deleted, undone or collected |
 | `HEAD` | what the working state stands on: a branch (symbolic) or a commit |
 | `draft` | the working state itself, as a commit behind HEAD |
+| `remotes/<remote>/<branch>` | where a branch of a remote was when it was last looked at |
 | `aliases/<name>` | a name for a contract: symbolic, to `contracts/<id>`, which is no ref |
 | `bisect/<mark>` | what a bisection knows: commits, and where HEAD was |
 
@@ -28,10 +29,11 @@ BRANCHES: Final = "heads/"
 TAGS: Final = "tags/"
 PINS: Final = "pins/"
 ALIASES: Final = "aliases/"
+REMOTES: Final = "remotes/"
 BISECT: Final = "bisect/"
 CONTRACTS: Final = "contracts/"  # what aliases point to
 
-_PREFIXES: Final = (BRANCHES, TAGS, PINS, ALIASES, BISECT)
+_PREFIXES: Final = (BRANCHES, TAGS, PINS, REMOTES, ALIASES, BISECT)
 
 _NAME_BYTES_MAX: Final = 255
 _PART = re.compile(r"[^\x00-\x20\x7f~^:?*\[\]\\@{}/\ud800-\udfff]+\Z")

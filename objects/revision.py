@@ -2,7 +2,7 @@
 
 | revision | the commit |
 |---|---|
-| `main`, `v1`, `heads/main`, `tags/v1` | that a branch or tag is at |
+| `main`, `v1`, `heads/main`, `tags/v1`, `origin/main` | that a branch or tag, also of a remote, is at |
 | `HEAD`, `@` | that the working state stands on |
 | 64 hexadecimal digits | with that id; else the one commit whose state has that root |
 | at least 4 digits | the one commit whose id begins with them |
@@ -26,7 +26,7 @@ from piecrust.objects.errors import AmbiguousRevision, InvalidRevision, ObjectNo
 from piecrust.objects.ids import ID_BYTES, Address, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import OperationRecord
-from piecrust.objects.refs import BRANCHES, DEFAULT_HEAD, HEAD, TAGS, RefValue, Symbolic
+from piecrust.objects.refs import BRANCHES, DEFAULT_HEAD, HEAD, REMOTES, TAGS, RefValue, Symbolic
 
 PREFIX_DIGITS_MIN: Final = 4
 REVISION_LENGTH_MAX: Final = 1024
@@ -135,7 +135,7 @@ def _names(refs: Mapping[str, RefValue], base: str) -> list[str]:
     """The full names of the refs that a text may mean."""
     if base == "@":
         base = HEAD
-    return [name for name in (base, BRANCHES + base, TAGS + base) if name in refs]
+    return [name for name in (base, BRANCHES + base, TAGS + base, REMOTES + base) if name in refs]
 
 
 def _follow(refs: Mapping[str, RefValue], name: str) -> CommitId | None:

@@ -68,7 +68,11 @@ class SegmentHeader:
     @classmethod
     def new(cls, number: int) -> SegmentHeader:
         """The header of a segment yet to be written."""
-        salt = os.urandom(SALT_BYTES)
+        return cls.of(number, os.urandom(SALT_BYTES))
+
+    @classmethod
+    def of(cls, number: int, salt: bytes) -> SegmentHeader:
+        """The header with this salt."""
         return cls(number, salt, marker(salt))
 
     def encode(self) -> bytes:

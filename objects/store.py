@@ -123,6 +123,11 @@ class Store(StoreView):
         """Whether this handle can't publish."""
         return self._writing is None
 
+    @property
+    def index_directory(self) -> Path:
+        """Where caches are, of what can be made or asked for anew."""
+        return self._log.layout.index
+
     def close(self) -> None:
         """End the handle. Twice is fine."""
         self._end("closed")

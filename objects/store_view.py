@@ -13,10 +13,13 @@ from piecrust.objects.access import ObjectReader
 from piecrust.objects.batch import Batch, BatchView
 from piecrust.objects.disk import store_error
 from piecrust.objects.errors import CorruptStore, StoreClosed, UnknownRef
+from piecrust.objects.frame import Encoding, Entry, EntryFlags
+from piecrust.objects.frame_check import StoredObject
 from piecrust.objects.graph import CommitGraph, CommitNode
 from piecrust.objects.ids import Address, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.log_reader import LogReader
+from piecrust.objects.object_check import body_of
 from piecrust.objects.oplog import OperationRecord
 from piecrust.objects.reader import Reader
 from piecrust.objects.refs import RefValue, Symbolic
@@ -63,6 +66,20 @@ class StoreView:
         """How many bytes an object takes as it is encoded, without its share of a frame's head; 0 if it isn't there."""
         location = self._reader.catalog.locate(kind, address)
         return 0 if location is None else location.length
+
+    def stored(self, kind: Kind, address: bytes) -> Entry | None:
+        """An object as it is encoded, its bytes on the disk verified; None if no file of the store has it.
+
+        Raises:
+            CorruptObject: what the store has under this address is something else.
+        """
+        location = self._reader.catalog.locate(kind, address)
+        if location is None:
+            return None
+        payload = self._reader.payload(kind, address, location)
+        encoding, flags = Encoding(location.encoding), location.flags & ~EntryFlags.INLINE
+        body_of(self._reader, StoredObject(kind, bytes(address), encoding, flags, memoryview(payload)))
+        return Entry(kind, bytes(address), encoding, payload, flags)
 
     def reader(self) -> ObjectReader:
         """What this thread sees, for any thread to read: the store, and the batch that this thread is in."""

@@ -114,6 +114,14 @@ def load_node(reader: ObjectReader, shape: Shape, height: int, address: bytes) -
     return node
 
 
+def children_at(node: Node, levels: int) -> dict[int, bytes | Node]:
+    """What lies `levels` below the top of a node: its children, or one node that no object stands for."""
+    if node.levels == levels:
+        return {node.stem << 8 | index: child for index, child in node.children.items()}
+    rest = node.levels - levels
+    return {node.stem << 8 >> rest * BITS[node.arity]: node.lowered(rest)}
+
+
 def _update(
     writer: ObjectWriter, shape: Shape, height: int, address: bytes | None, changes: Mapping[int, bytes | None]
 ) -> bytes | None:
@@ -210,7 +218,7 @@ def _diff(
         return
     bits = BITS[shape.arity]
     bottom = height - min(old.levels, new.levels)
-    before, after = _children(old, height - bottom), _children(new, height - bottom)
+    before, after = children_at(old, height - bottom), children_at(new, height - bottom)
     for index in sorted(before.keys() | after.keys()):
         a, b = before.get(index), after.get(index)
         if _hash(a) == _hash(b) and a is not None and b is not None:
@@ -222,14 +230,6 @@ def _diff(
             yield from _diff(
                 reader, shape, bottom, _node(reader, shape, bottom, a), _node(reader, shape, bottom, b), position
             )
-
-
-def _children(node: Node, levels: int) -> dict[int, bytes | Node]:
-    """What lies `levels` below the top of a node: its children, or one node that no object stands for."""
-    if node.levels == levels:
-        return {node.stem << 8 | index: child for index, child in node.children.items()}
-    rest = node.levels - levels
-    return {node.stem << 8 >> rest * BITS[node.arity]: node.lowered(rest)}
 
 
 def _hash(child: bytes | Node | None) -> bytes | None:

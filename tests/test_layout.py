@@ -16,7 +16,7 @@ FOLDERS = {"piecrust": "api", "piecrust.objects": "objects", "piecrust.vm": "vm"
 
 # Imports go one way: cli -> vm -> objects; the facade in api/ may look at all of them.
 MAY_IMPORT = {
-    "objects": {"piecrust.objects", "blake3", "cbor2", "zstandard"},
+    "objects": {"piecrust.objects", "blake3", "cbor2", "obstore", "zstandard"},
     "vm": {"piecrust.objects", "piecrust.vm", "blake3", "wasmtime", "cbor2", "zstandard"},
     "cli": {"piecrust", "typer", "click", "rich"},
     "api": {"piecrust", "pytest"},
