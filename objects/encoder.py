@@ -24,6 +24,7 @@ _COMPRESSED: Final = frozenset({Kind.PAGE, Kind.BYTECODE, Kind.TRANSCRIPT, Kind.
 _BASES_MAX: Final = 1 << 17
 
 StagedObject = tuple[Kind, bytes, Staged]
+Fresh = dict[tuple[Kind, bytes], tuple[Any, bool]]  # what was encoded: (its value, False), or (None, True) for a delta
 
 
 class Encoder:
@@ -33,17 +34,22 @@ class Encoder:
         self._reader = reader
         self._bases: dict[bytes, bytes] = {}
 
-    def encode(self, objects: Iterable[StagedObject], kept: Collection[bytes]) -> list[Entry]:
-        """The objects as entries of a frame, in the same order; commits in `kept` get the flag."""
+    def encode(
+        self, objects: Iterable[StagedObject], kept: Collection[bytes], fresh: Fresh | None = None
+    ) -> list[Entry]:
+        """The objects as entries of a frame, in the same order; commits in `kept` get the flag.
+
+        `fresh` has the results of earlier calls for the same frame, and gets those of this one.
+        """
         entries: list[Entry] = []
-        fresh: dict[tuple[Kind, bytes], tuple[Any, bool]] = {}  # what this call made: value, whether it is a delta
+        fresh = {} if fresh is None else fresh
         for kind, address, staged in objects:
             value = staged.value
             flags = EntryFlags.KEPT if kind is Kind.COMMIT and address in kept else 0
             payload = None
             if staged.base is not None:
                 payload = self._delta(kind, address, value, staged.base, fresh)
-            fresh[kind, address] = value, payload is not None
+            fresh[kind, address] = (value, False) if payload is None else (None, True)
             if payload is not None:
                 entries.append(Entry(kind, bytes(address), Encoding.DELTA, payload, flags))
                 continue
@@ -56,9 +62,7 @@ class Encoder:
             entries.append(Entry(kind, bytes(address), encoding, body, flags))
         return entries
 
-    def _delta(
-        self, kind: Kind, address: bytes, value: Any, base: bytes, fresh: dict[tuple[Kind, bytes], tuple[Any, bool]]
-    ) -> bytes | None:
+    def _delta(self, kind: Kind, address: bytes, value: Any, base: bytes, fresh: Fresh) -> bytes | None:
         """A payload against the last whole version; None if there is none, or little would be saved."""
         made = fresh.get((kind, base))
         location = self._reader.catalog.locate(kind, base) if made is None else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from piecrust.objects import encoding
+from piecrust.objects.access import Overlay
 from piecrust.objects.catalog import OperationFrame
 from piecrust.objects.encoder import Encoder, StagedObject
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
@@ -48,15 +49,21 @@ class Publisher:
 
     def publish(
         self,
-        objects: list[StagedObject],
+        overlay: Overlay,
         assumed: list[StagedObject],
         generation: int,
         changes: Sequence[Change],
         graph: CommitGraph,
+        entries: list[Entry] | None = None,
     ) -> None:
-        """Publish objects with the operations that they belong to, in one frame and with one sync."""
+        """Publish objects with the operations that they belong to, in one frame and with one sync.
+
+        `entries` are the objects of the overlay, if they are encoded already.
+        """
+        objects = list(overlay.staged())
         kept = {bytes(commit) for change in changes for commit in change.kept}
-        entries = self.encoder.encode(objects, kept)
+        if entries is None:
+            entries = self.encoder.encode(objects, kept)
         with self.log.mutex, self.lock:
             try:
                 if self.log.prepare():
@@ -64,6 +71,7 @@ class Publisher:
                 if self.log.ledger.generation != generation:
                     # What was left out because it was there, and what deltas were made against, may be gone.
                     self._check_bases([*objects, *assumed])
+                    objects = [(k, a, staged._replace(value=overlay.load(k, a))) for k, a, staged in objects]
                     entries = self.encoder.encode(self._missing([*objects, *assumed]), kept)
                 self._append(entries, self._records(changes, graph, [*objects, *assumed]))
             except PiecrustError:

@@ -23,6 +23,7 @@ from piecrust.objects.creation import create_store
 from piecrust.objects.disk import Disk, RealDisk, store_error
 from piecrust.objects.errors import StoreError, StoreReadOnly
 from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout
+from piecrust.objects.frame import Entry
 from piecrust.objects.housekeeping import restore_quarantine
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
@@ -161,16 +162,16 @@ class Store(StoreView):
         Within the block this thread sees what it published; nobody else does. If the block raises, or a ref was moved
         by somebody else meanwhile (`Conflict`), nothing of it is published.
         """
-        self._to_write()
+        parts = self._to_write()
         if self._own_batch() is not None:
             yield  # it goes with the outer one
             return
-        batch = Batch(self._reader, self._log.ledger.refs, self.generation)
+        batch = Batch(self._reader, parts.publisher.encoder, self._log.ledger.refs, self.generation)
         self._batches[batch.thread] = batch
         try:
             yield
             if batch.changes:
-                self._publish(batch, batch.assumed, batch.generation, batch.changes)
+                self._publish(batch, batch.assumed, batch.generation, batch.changes, batch.entries)
         finally:
             del self._batches[batch.thread]
 
@@ -265,7 +266,12 @@ class Store(StoreView):
         return nullcontext() if self._writing is None else self._writing.leases.hold(commit)
 
     def _publish(
-        self, objects: Overlay, assumed: dict[tuple[Kind, bytes], Staged], generation: int, changes: list[Change]
+        self,
+        objects: Overlay,
+        assumed: dict[tuple[Kind, bytes], Staged],
+        generation: int,
+        changes: list[Change],
+        entries: list[Entry] | None = None,
     ) -> None:
         parts = self._to_write()
         if self._pid != os.getpid():  # forked by something that runs no handlers
@@ -273,7 +279,7 @@ class Store(StoreView):
             self._check()
         try:
             there = [(kind, address, staged) for (kind, address), staged in assumed.items()]
-            parts.publisher.publish(list(objects.staged()), there, generation, changes, self._graph)
+            parts.publisher.publish(objects, there, generation, changes, self._graph, entries)
         except StoreError:
             if parts.log.sync_failed:
                 self._end("sync failed")

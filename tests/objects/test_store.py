@@ -138,11 +138,29 @@ def test_a_batch_is_seen_by_its_thread_alone_until_it_ends(tmp_path: Path) -> No
             assert store.ref("heads/main") == second
             assert store.commits() == [first, second]
             assert read_content(store, first) == b"first   "
+            assert read_content(store, second) == b"second  "
             assert not other.refresh()
         assert other.refresh()
         assert other.ref("heads/main") == second
         assert read_content(other, second) == b"second  "
         assert len(list(other.operations())) == 2
+
+
+def test_a_batch_is_encoded_anew_when_garbage_was_collected_meanwhile(tmp_path: Path) -> None:
+    with Store.open(tmp_path, create=True) as store, Store.open(tmp_path) as other:
+        given_up = make_commit(store, b"given up")
+        other.refresh()
+        with store.batch():
+            first = make_commit(store, b"first   ")
+            second = make_commit(store, b"second  ", parent=first)
+            transaction = other.transaction()
+            transaction.delete(given_up)
+            transaction.publish(Operation("delete"))
+            other.gc(retention_seconds=0)
+        assert store.generation > 0
+        assert read_content(store, second) == b"second  "
+    with Store.open(tmp_path) as store:
+        assert [read_content(store, commit) for commit in (first, second)] == [b"first   ", b"second  "]
 
 
 def test_a_batch_that_fails_publishes_nothing(tmp_path: Path) -> None:
