@@ -19,10 +19,11 @@ from piecrust.objects.bundle import WHAT, Content, Header, Item, ItemType, read_
 from piecrust.objects.bundle_state import OPERATION, IncomingState, Pieces, decoded
 from piecrust.objects.bundle_writer import in_order, origins
 from piecrust.objects.commit import Commit, commit_id, new_commit, next_jump
-from piecrust.objects.errors import Conflict, InvalidFormat, ObjectNotFound, UnknownRevision
+from piecrust.objects.errors import InvalidFormat, ObjectNotFound, UnknownRevision
 from piecrust.objects.ids import ID_BYTES, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
+from piecrust.objects.publisher import collected
 from piecrust.objects.reach import reachable
 from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.record import ContractRecord
@@ -74,7 +75,7 @@ def read_bundle(store: Store, stream: BinaryIO, *, report: Report | None = None)
             return importer.end()
         except (ObjectNotFound, InvalidFormat) as error:
             if importer.is_beside_a_collection:
-                raise _collected() from error
+                raise collected(Operation(OPERATION)) from error
             if isinstance(error, InvalidFormat):
                 raise
             raise InvalidFormat(WHAT, f"it lacks something: {error}", offset) from error
@@ -267,7 +268,9 @@ class _Importer:
         for commit in new:
             objects.keep(commit)
         if self.is_beside_a_collection:
+            self._generation = self._store.generation
             self._check_still_there(new)
+        objects.ahead_since = self._generation
         if new or objects.deleted or any(True for _ in objects.staged()):
             objects.publish(Operation(OPERATION, (header.tip.hex(),)))
 
@@ -279,7 +282,7 @@ class _Importer:
         except ObjectNotFound:
             there = False
         if not there:
-            raise _collected()
+            raise collected(Operation(OPERATION))
 
     def _place_of(self, commit: CommitId) -> Commit:
         found = self._commits.get(commit) or self._ancestors.get(commit)
@@ -290,12 +293,6 @@ class _Importer:
 
     def _fail(self, reason: str, item: Item) -> NoReturn:
         raise InvalidFormat(WHAT, reason, item.offset)
-
-
-def _collected() -> Conflict:
-    conflict = Conflict(OPERATION, "the store as it was", "the store after a collection of garbage")
-    conflict.add_note("import the bundle again")
-    return conflict
 
 
 def _claimed(claim: ContractClaim) -> tuple[object, ...]:

@@ -31,12 +31,16 @@ FRAME_BYTES: Final = 8 << 20  # objects beyond this go into frames of their own,
 
 
 class Change(NamedTuple):
-    """What one operation asks for, apart from objects."""
+    """What one operation asks for, apart from objects.
+
+    With a `generation` it is refused if garbage was collected since: some objects were published ahead of it.
+    """
 
     operation: Operation
     ref_updates: dict[str, RefUpdate]
     kept: Sequence[CommitId]
     deleted: Sequence[CommitId]
+    generation: int | None = None
 
 
 class Publisher:
@@ -140,6 +144,8 @@ class Publisher:
         refs: dict[str, RefValue | None] = {}
         records: list[OperationRecord] = []
         for change in changes:
+            if change.generation not in (None, ledger.generation):
+                raise collected(change.operation)
             moved: dict[str, RefChange] = {}
             for name, (value, expected) in change.ref_updates.items():
                 actual = refs[name] if name in refs else ledger.refs.get(name)
@@ -165,6 +171,13 @@ class Publisher:
                 )
             )
         return records
+
+
+def collected(operation: Operation) -> Conflict:
+    """The error of an operation whose objects, published ahead of it, a collection of garbage may have taken."""
+    conflict = Conflict(operation.command, "the store as it was", "the store after a collection of garbage")
+    conflict.add_note("do it again")
+    return conflict
 
 
 def _check_deletable(commit: CommitId, refs: Mapping[str, RefValue | None], graph: CommitGraph) -> None:

@@ -148,7 +148,9 @@ class Store(StoreView):
 
     def publish(self, transaction: Transaction, operation: Operation) -> None:
         """What `Transaction.publish` does."""
-        change = Change(operation, transaction.ref_updates, transaction.kept, transaction.deleted)
+        change = Change(
+            operation, transaction.ref_updates, transaction.kept, transaction.deleted, transaction.ahead_since
+        )
         batch = self._own_batch()
         if batch is not None:
             batch.add(transaction, change)

@@ -38,6 +38,7 @@ class Transaction(Overlay):
         super().__init__(store)
         self.generation = store.generation
         self.assumed: dict[tuple[Kind, bytes], Staged] = {}  # what the store had when it was put here
+        self.ahead_since: int | None = None  # the generation of the store when others of its objects were published
         self.ref_updates: dict[str, RefUpdate] = {}
         self.kept: list[CommitId] = []
         self.deleted: list[CommitId] = []
@@ -79,7 +80,7 @@ class Transaction(Overlay):
         """Make all of it durable and visible; when this returns it survives a loss of power (a batch: when it ends).
 
         Raises:
-            Conflict: a ref was moved by somebody else, or something that this builds on is gone.
+            Conflict: a ref was moved by somebody else, or something that this builds on is gone, or may be.
             CommitInUse, CommitPinned: a commit can't be deleted.
             StoreFull, StoreLocked, StoreIOError, CorruptStore, StoreClosed, StoreReadOnly: nothing was published.
         """

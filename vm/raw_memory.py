@@ -67,9 +67,9 @@ def import_raw(
         ContractRefused: The bytecode is no contract's.
         MissingOwner: A new contract needs one.
         UncommittedChanges: There is a working state.
-        Conflict: Somebody else moved the branch meanwhile.
+        Conflict: Somebody else moved the branch meanwhile, or collected garbage.
     """
-    workspace, pieces = Workspace(store), Pieces(store)
+    workspace, pieces, generation = Workspace(store), Pieces(store), store.generation
     head = workspace.head().commit
     base = EMPTY_STATE if head is None else state_of(pieces.objects, head)
     old = contract_map.lookup(store, base.map_root, contract)
@@ -105,6 +105,7 @@ def import_raw(
     parents = () if head is None else (head,)
     commit = put_commit(transaction, state, parents, derivation, message, author)
     workspace.advance(transaction, commit)
+    transaction.ahead_since = generation
     transaction.publish(Operation("import-raw", (contract.hex(),)))
     return commit
 

@@ -27,10 +27,12 @@ from piecrust.objects.errors import (
 )
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.oplog import Operation
 from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.reach import history, reachable
 from piecrust.objects.state import EMPTY_STATE, State, write_state
 from piecrust.objects.store import Store
+from piecrust.objects.transaction import Transaction
 from piecrust.objects.transcript import Import, Restore
 from support.sample_objects import change, contract, noise, put_commit, sample
 from support.stores import make_commit
@@ -232,6 +234,26 @@ def test_garbage_that_is_collected_meanwhile_does_not_leave_half_a_commit(open_s
     assert len(imported(store, WHOLE).commits) == 4
     for commit in (SAMPLE.first, SAMPLE.ours, SAMPLE.theirs, SAMPLE.merge):
         whole(store, commit)
+
+
+def test_garbage_that_is_collected_right_before_the_commits_come_is_noticed(open_store, monkeypatch):
+    """After all was checked, and before anything keeps it."""
+    monkeypatch.setattr(bundle_state, "PIECE_BYTES", PAGE_BYTES)
+    store, other = open_store("store"), open_store("store")
+    publish = store.publish
+
+    def late(transaction: Transaction, operation: Operation) -> None:
+        if transaction.kept:
+            other.gc(retention_seconds=0)
+        publish(transaction, operation)
+
+    monkeypatch.setattr(store, "publish", late)
+    with pytest.raises(Conflict):
+        imported(store, WHOLE)
+    assert store.commits() == []
+    monkeypatch.setattr(store, "publish", publish)
+    assert len(imported(store, WHOLE).commits) == 4
+    whole(store, SAMPLE.merge)
 
 
 def test_every_flipped_byte_is_noticed(open_store):
