@@ -23,6 +23,7 @@ from piecrust.objects.ids import CommitId
 from piecrust.objects.segment import SegmentHeader, scan
 from piecrust.objects.source import SegmentSource
 from support.crashes import DIRECTORY, Run, open_simulated, rotate
+from support.damage import damages, every_kind, tally
 from support.simulated_disk import Content, SimulatedDisk
 from support.stores import make_commit, page, read_content, stage_commit
 
@@ -98,6 +99,14 @@ def test_every_flipped_bit_of_a_segment_is_noticed_or_harmless(run: Run, number:
         lost = verdict(run, damaged(run, path, bytes(flipped), rebooted=rebooted))
         # After a reboot, damage in the very last frame can't be told from one that never got to the disk.
         assert lost <= ({last} if rebooted and number == 2 else set()), at
+
+
+def test_damage_in_a_file_of_any_kind_is_found_or_harmless() -> None:
+    """`benchmarks/flips.py` damages more."""
+    run = every_kind()
+    verdicts = tally(run, list(damages(run, flips=12, cuts=4)))
+    assert {kind for kind, _ in verdicts} == {"segment", "pack", "table", "STATE", "FORMAT", "DURABLE", "lease"}
+    assert {kind for kind, verdict in verdicts if verdict == "harmless"} <= {"DURABLE", "lease"}
 
 
 @pytest.mark.parametrize("name", ["FORMAT", "DURABLE"])

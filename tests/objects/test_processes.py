@@ -11,9 +11,9 @@ from piecrust.objects.errors import StoreLocked
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.store import Store
-from support.processes import start, work_together
+from support.processes import kill_again_and_again, start, work_together
 from support.stores import make_commit, read_content
-from support.workers import collect_for_ever, commit_for_ever, race, serve
+from support.workers import commit_for_ever, race, serve
 
 KILLS = 50
 
@@ -103,27 +103,7 @@ def test_processes_that_commit_delete_collect_and_read_together(tmp_path: Path) 
 
 
 def test_killed_writers_sealers_and_collectors_lose_nothing(tmp_path: Path) -> None:
-    rng = random.Random(6)
-    acknowledged: dict[CommitId, bytes] = {}
-    Store.create(tmp_path, segment_bytes_max=1 << 16)
-    for _ in range(12):
-        writer, connection = start(commit_for_ever, tmp_path, len(acknowledged))
-        collector, _ = start(collect_for_ever, tmp_path)
-        received = [connection.recv()]
-        time.sleep(rng.random() * 0.1)
-        for process in rng.sample([writer, collector], 2):
-            process.kill()
-            process.join()
-        while connection.poll():
-            try:
-                received.append(connection.recv())
-            except (EOFError, OSError):
-                break
-        acknowledged |= {CommitId(commit): content for commit, content in received}
-        with Store.open(tmp_path, read_only=True) as store:
-            assert store.damage == ()
-            assert set(acknowledged) <= set(store.commits())
-    with Store.open(tmp_path) as store:
-        store.gc(retention_seconds=0)
-        for commit, content in acknowledged.items():
-            assert read_content(store, commit) == content
+    """`benchmarks/kills.py` kills more."""
+    counts = kill_again_and_again(tmp_path / "state", rounds=10, seed=6)
+    assert counts["kills"] == 30
+    assert counts["commits"] >= 10

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
+import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from piecrust.objects.fsck import fsck
 from piecrust.objects.ids import CommitId
 from piecrust.objects.marking import OPERATIONS_KEPT_MIN
 from piecrust.objects.store import Store
 
 from support.stores import read_content
-from support.workers import collect_for_ever, read_for_ever, work_with_others
+from support.workers import collect_for_ever, commit_for_ever, read_for_ever, seal_for_ever, work_with_others
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["piecrust.objects.store", "support.stores", "support.workers"])
@@ -26,6 +30,45 @@ def start(target: Callable[..., None], *arguments: object) -> tuple[ForkServerPr
     process.start()
     theirs.close()
     return process, ours
+
+
+def kill_again_and_again(directory: Path, rounds: int, seed: int, seconds_max: float = 0.1) -> dict[str, int]:
+    """Kill a writer, a sealer and a collector at any time, in each round; raise if anything acknowledged is lost."""
+    rng = random.Random(seed)
+    Store.create(directory, segment_bytes_max=1 << 16)
+    acknowledged: dict[CommitId, bytes] = {}
+    kills = unacknowledged = 0
+    for _ in range(rounds):
+        writer, connection = start(commit_for_ever, directory, len(acknowledged))
+        others = [start(work, directory) for work in (seal_for_ever, collect_for_ever)]
+        received = [connection.recv()]
+        time.sleep(rng.random() * seconds_max)
+        for process in rng.sample([writer, *(process for process, _ in others)], 3):
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL, "it had failed before"
+            kills += 1
+        while connection.poll():
+            try:
+                received.append(connection.recv())
+            except (EOFError, OSError):
+                break
+        acknowledged |= {CommitId(commit): content for commit, content in received}
+        with Store.open(directory, read_only=True) as store:
+            assert store.damage == ()
+            commits = set(store.commits())
+            assert set(acknowledged) <= commits
+            assert store.ref_commit("heads/main") in commits
+            unacknowledged += len(commits - acknowledged.keys())
+            for commit, content in received:
+                assert read_content(store, CommitId(commit)) == content
+    report = fsck(directory)
+    assert report.clean, report
+    with Store.open(directory) as store:
+        store.gc(retention_seconds=0)
+        for commit, content in acknowledged.items():
+            assert read_content(store, commit) == content
+    return {"kills": kills, "commits": len(acknowledged), "whole though not acknowledged": unacknowledged}
 
 
 def work_together(directory: Path, workers: int, commits: int) -> dict[str, int]:

@@ -112,6 +112,13 @@ def collect_for_ever(connection: Connection, directory: Path) -> None:
     connection.send(runs)
 
 
+def seal_for_ever(_connection: Connection, directory: Path) -> None:
+    """Make packs of whatever is in the log, again and again."""
+    with Store.open(directory, lock_seconds=120) as store:
+        while True:
+            store.seal()
+
+
 def read_for_ever(connection: Connection, directory: Path) -> None:
     """Read whatever is there until told to stop; tell how many commits were read."""
     reads = 0
