@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from blake3 import blake3
 from piecrust.objects import encoding
@@ -131,10 +131,17 @@ class Item(NamedTuple):
     body: bytes
 
 
+class Output(Protocol):
+    """What a bundle is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of it."""
+
+
 class ItemWriter:
     """Writes items to a stream, and at the end the hash of all that was written."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Output) -> None:
         self._stream = stream
         self._hasher = blake3()
         self.bytes_written = 0

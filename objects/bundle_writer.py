@@ -7,7 +7,6 @@ Memory: what the store's cache takes, the ids of the commits, and the addresses 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import BinaryIO
 
 from piecrust.objects import contract_map, encoding, transcript, tree
 from piecrust.objects.access import ObjectReader
@@ -17,6 +16,7 @@ from piecrust.objects.bundle import (
     Header,
     ItemType,
     ItemWriter,
+    Output,
     PageForm,
     page_item,
     sparse,
@@ -39,7 +39,7 @@ Report = Callable[[int, int], None]
 def write_history(
     reader: ObjectReader,
     tip: CommitId,
-    stream: BinaryIO,
+    stream: Output,
     *,
     since: Collection[CommitId] = (),
     report: Report | None = None,
@@ -71,7 +71,7 @@ def write_history(
     return items.bytes_written
 
 
-def write_state_alone(reader: ObjectReader, tip: CommitId, stream: BinaryIO) -> int:
+def write_state_alone(reader: ObjectReader, tip: CommitId, stream: Output) -> int:
     """Write the state and the transcript of one commit; of its ancestors the commits alone. The bytes written.
 
     Raises:
@@ -95,7 +95,7 @@ def write_state_alone(reader: ObjectReader, tip: CommitId, stream: BinaryIO) -> 
     return items.bytes_written
 
 
-def write_contracts(reader: ObjectReader, tip: CommitId, contracts: Collection[ContractId], stream: BinaryIO) -> int:
+def write_contracts(reader: ObjectReader, tip: CommitId, contracts: Collection[ContractId], stream: Output) -> int:
     """Write some contracts of a commit with the proof that they are its; the bytes written.
 
     Raises:

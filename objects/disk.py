@@ -263,3 +263,9 @@ def _darwin_boot_session() -> bytes:
     name, buffer, size = b"kern.bootsessionuuid", ctypes.create_string_buffer(64), ctypes.c_size_t(64)
     ctypes.CDLL(None).sysctlbyname(name, buffer, ctypes.byref(size), None, 0)
     return buffer.value
+
+
+def forget(mapped: memoryview) -> None:
+    """Let the system have the memory of a mapped file; what is read of it again comes from the file."""
+    if isinstance(mapped.obj, mmap.mmap):
+        mapped.obj.madvise(mmap.MADV_DONTNEED)

@@ -23,7 +23,7 @@ from typing import Final
 
 from blake3 import blake3
 from piecrust.objects.checkpoint import PackName
-from piecrust.objects.disk import Bytes, Disk, Mode, write_all
+from piecrust.objects.disk import Bytes, Disk, Mode, forget, write_all
 from piecrust.objects.errors import CorruptStore, InvalidFormat, UnsupportedFormat
 from piecrust.objects.format import VERSION, Layout
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader
@@ -76,6 +76,10 @@ class PackSource(Source):
             return Table(self.data[self.frames_end : len(self.data) - TRAILER_BYTES])
         except (InvalidFormat, TableDamaged) as error:
             raise CorruptStore(self.path, self.frames_end, f"the pack's table is damaged: {error}") from error
+
+    def rest(self) -> None:
+        """Let the system have the mapped memory; nothing changes for who reads from it."""
+        forget(self.data)
 
     def close(self) -> None:
         """Give the mapping up; it goes when nobody reads from it any more."""

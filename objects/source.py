@@ -26,6 +26,9 @@ class Source:
         """Where frames end at the latest."""
         raise NotImplementedError
 
+    def rest(self) -> None:
+        """Give back the memory that was needed for reading; what is read again comes from the file."""
+
     def close(self) -> None:
         """Give the file back."""
         raise NotImplementedError

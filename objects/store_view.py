@@ -62,6 +62,11 @@ class StoreView:
         batch = self._own_batch()
         return self._reader.contains(kind, address) if batch is None else batch.contains(kind, address)
 
+    def rest(self) -> None:
+        """Give back the memory that files take which were read; for who reads much of the store, and not again."""
+        for source in self._log.sources():
+            source.rest()
+
     def stored_bytes(self, kind: Kind, address: bytes) -> int:
         """How many bytes an object takes as it is encoded, without its share of a frame's head; 0 if it isn't there."""
         location = self._reader.catalog.locate(kind, address)

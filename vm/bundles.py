@@ -22,6 +22,7 @@ from piecrust.objects.store import Store
 from piecrust.vm.errors import ContractDoesNotExist
 
 BUFFER_BYTES = 1 << 20
+REST_BYTES = 32 << 20  # written between two rests of the store
 
 
 def export_bundle(
@@ -48,7 +49,8 @@ def export_bundle(
     store.refresh()
     if contracts:
         _check_contracts(store, tip, contracts)
-    with _output(file) as stream, store.lease(tip):
+    with _output(file) as output, store.lease(tip):
+        stream = _Resting(output, store)
         if contracts:
             return bundle_writer.write_contracts(store, tip, contracts, stream)
         if not history:
@@ -133,6 +135,21 @@ def _move_on(store: Store, ref: str, tip: CommitId) -> None:
     transaction = store.transaction()
     transaction.set_ref(ref, tip, expected=old)
     transaction.publish(Operation("import", (ref, tip.hex())))
+
+
+class _Resting:
+    """A stream; whenever much was written to it, the store gives the memory back that reading it took."""
+
+    def __init__(self, stream: BinaryIO, store: Store) -> None:
+        self._stream, self._store, self._written = stream, store, 0
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of it."""
+        self._written += len(data)
+        if self._written > REST_BYTES:
+            self._store.rest()
+            self._written = 0
+        return self._stream.write(data)
 
 
 @contextmanager

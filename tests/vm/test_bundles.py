@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from piecrust import (
 )
 from piecrust.objects.kinds import Kind
 from piecrust.rkyv import i64
+from piecrust.vm import bundles
 from piecrust.vm.bundles import export_bundle, import_bundle
 from piecrust.vm.raw_memory import export_raw, import_raw
 from piecrust.vm.replay import commits_to_replay, replay
@@ -69,6 +71,41 @@ def test_a_commit_goes_to_another_store_and_on_from_there(
         assert here.commit() == there.commit()
     export_bundle(other.store, counting[-1], tmp_path / "again.bundle")
     assert (tmp_path / "again.bundle").read_bytes() == (tmp_path / "all.bundle").read_bytes()
+
+
+def test_an_export_gives_the_memory_back_that_reading_took(
+    vm: VM, counting: list[CommitId], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm.store.seal()  # what is read is mapped
+    export_bundle(vm.store, counting[-1], tmp_path / "whole")
+    rests, rest = [], vm.store.rest
+
+    def counted() -> None:
+        rests.append(mapped_bytes())
+        rest()
+        rests.append(mapped_bytes())
+
+    monkeypatch.setattr(vm.store, "rest", counted)
+    monkeypatch.setattr(bundles, "REST_BYTES", 1)
+    export_bundle(vm.store, counting[-1], tmp_path / "again")
+    assert len(rests) > 2
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert rests[-1] == 0 or sys.platform != "linux"
+
+
+def mapped_bytes() -> int:
+    """How much of mapped packs is in this process's memory."""
+    try:
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+    except OSError:
+        return 0
+    resident, of_pack = 0, False
+    for line in lines:
+        if line.split(":")[0] == "Rss":
+            resident += int(line.split()[1]) * 1024 if of_pack else 0
+        elif not line.split(" ")[0].endswith(":"):
+            of_pack = line.endswith(".pk")
+    return resident
 
 
 def test_a_bundle_alone_is_enough_for_a_replay(
