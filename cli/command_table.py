@@ -75,6 +75,13 @@ SECTIONS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("import-original", "original", "Take commits out of a directory of the Rust VM."),
         CommandEntry("replay", "replay", "Execute commits again and compare."),
     ),
+    "Commits in other places": (
+        CommandEntry("clone", "remotes", "Make a store of a remote."),
+        CommandEntry("remote", "remotes", "Name the remotes: directories and S3."),
+        CommandEntry("fetch", "remotes", "Bring what a remote has."),
+        CommandEntry("pull", "remotes", "Fetch, and join it into this branch."),
+        CommandEntry("push", "remotes", "Send branches and tags to a remote."),
+    ),
     "Care of the store": (
         CommandEntry("gc", "maintenance", "Remove what nothing refers to."),
         CommandEntry("fsck", "maintenance", "Check the store for damage."),

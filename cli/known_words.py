@@ -14,7 +14,7 @@ from piecrust.objects import contract_map
 from piecrust.objects.errors import PiecrustError
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.refs import BRANCHES, TAGS, RefValue
+from piecrust.objects.refs import BRANCHES, REMOTES, TAGS, RefValue
 from piecrust.objects.revision import PREFIX_DIGITS_MIN
 from piecrust.vm.workspace import Workspace
 
@@ -37,7 +37,7 @@ def known_revisions(directory: Path | None, incomplete: str) -> list[tuple[str, 
         if store is None:
             return []
         refs = store.refs()
-        names = [("HEAD", ""), *_names_in(refs, BRANCHES), *_names_in(refs, TAGS)]
+        names = [("HEAD", ""), *_names_in(refs, BRANCHES), *_names_in(refs, TAGS), *_names_in(refs, REMOTES)]
         if len(incomplete) < PREFIX_DIGITS_MIN or not _HEX.match(incomplete):
             return names
         return [*names, *((commit.hex(), "commit") for commit in store.find(Kind.COMMIT, incomplete))]

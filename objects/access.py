@@ -51,6 +51,7 @@ class Staged(NamedTuple):
     value: Any
     base: bytes | None
     hint: int | None
+    bare: bool = False  # a commit that is there for its descendants' sake, without its state
 
 
 class Overlay:

@@ -46,6 +46,8 @@ class Encoder:
         for kind, address, staged in objects:
             value = staged.value
             flags = EntryFlags.KEPT if kind is Kind.COMMIT and address in kept else 0
+            if staged.bare:
+                flags = EntryFlags.DELETED
             payload = None
             if staged.base is not None:
                 payload = self._delta(kind, address, value, staged.base, fresh)

@@ -56,6 +56,11 @@ class Transaction(Overlay):
         else:
             self._staged[kind][address] = Staged(value, base, hint)
 
+    def put_bare(self, commit: CommitId, value: Any) -> None:
+        """Stage a commit without its state, for its descendants' sake: as one that was deleted and collected."""
+        if not self.contains(Kind.COMMIT, commit):
+            self._staged[Kind.COMMIT][commit] = Staged(value, None, None, bare=True)
+
     def set_ref(self, name: str, value: RefValue | None, *, expected: RefValue | Anything | None = ANYTHING) -> None:
         """Move a ref when this is published, or take it away; `Conflict` then if it isn't where it was expected.
 

@@ -35,7 +35,8 @@ from piecrust.vm.resting import RestingContracts
 from piecrust.vm.session import Session
 from piecrust.vm.transient import TransientQuery, TransientStorage
 from piecrust.vm.values import Interfaces, encodable, encode_metadata
-from piecrust.vm.vm_view import Revision, VMView
+from piecrust.vm.vm_remotes import VMRemotes
+from piecrust.vm.vm_view import Revision
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 assert imports.HOST_FUNCTIONS, "importing them is what makes them known to the engine"
 
 
-class VM(VMView):
+class VM(VMRemotes):
     """A store of commits, and the sessions that work on them. A context manager: leaving the block closes it.
 
     Any number of VMs, in any number of processes, may work on one directory; each sees what the others committed. Its
@@ -212,6 +213,25 @@ class VM(VMView):
         from piecrust.vm.original.importing import import_original
 
         return import_original(self.store, OriginalDirectory(Path(directory)), [StateRoot(root) for root in roots])
+
+    @classmethod
+    def clone(
+        cls,
+        url: str,
+        directory: str | os.PathLike[str],
+        *,
+        branch: str | None = None,
+        depth: int | None = None,
+        lazy: bool = False,
+        contracts: Collection[ContractId] = (),
+        progress: Progress = silent,
+    ) -> Self:
+        """A VM on a new store that is made of a remote; see `remotes.clone`."""
+        from piecrust.vm.remotes import clone
+
+        target = Path(directory)
+        clone(url, target, branch=branch, depth=depth, lazy=lazy, contracts=contracts, progress=progress)
+        return cls(target, create=False)
 
     def replay(
         self,

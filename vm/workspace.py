@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from piecrust.objects.ids import CommitId
+from piecrust.objects.errors import UnknownRevision
+from piecrust.objects.ids import ZERO, CommitId
+from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation, OperationRecord
 from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, DEFAULT_HEAD, DRAFT, HEAD, PINS, Symbolic
 from piecrust.objects.store import Store
@@ -92,8 +94,11 @@ class Workspace:
 
         Raises:
             UncommittedChanges: There is a working state, and `leaving` is REFUSE.
+            UnknownRevision: The commit is here without its state.
             Conflict: Somebody else moved HEAD or the working state meanwhile, or the branch to create exists.
         """
+        if isinstance(target, CommitId):
+            self._check_state(target)
         transaction = self._store.transaction()
         kept = self._leave(transaction, leaving)
         if create is not None and isinstance(target, Symbolic):
@@ -150,6 +155,14 @@ class Workspace:
             raise NothingToRedo
         self._apply(record, Operation(REDO, (str(record.sequence),)), backwards=False)
         return record
+
+    def _check_state(self, commit: CommitId) -> None:
+        if self._store.is_deleted(commit):
+            root = self._store.load(Kind.COMMIT, commit).map_root
+            if root != ZERO and not self._store.contains(Kind.NODE, root):
+                error = UnknownRevision(commit.hex())
+                error.add_note("its state is not here: it was deleted, or lies beyond the depth of a shallow clone")
+                raise error
 
     def _leave(self, transaction: Transaction, leaving: Leaving) -> CommitId | None:
         draft = self.draft()

@@ -69,7 +69,7 @@ def merge(
                 at.store, other, choices=choices, message=message, fast_forward=not no_ff, scratch_of=at.scratch_of
             )
         except MergeConflict as error:
-            raise _conflicts(at, revision, error) from None
+            raise merge_conflicts(at, revision, error) from None
         except UncommittedChanges:
             raise WorkingStateNotEmpty(uncommitted(at), "checkout HEAD") from None
         taken = [at.label(contract) for contract in result.taken]
@@ -90,7 +90,8 @@ def merge(
     return Outcome(data, [*lines, f"state root {style.root(root.hex())}"])
 
 
-def _conflicts(at: WorkingState, revision: str, error: MergeConflict) -> MergeConflicts:
+def merge_conflicts(at: WorkingState, revision: str, error: MergeConflict) -> MergeConflicts:
+    """What to tell about contracts that both sides of a merge with a revision changed."""
     details, first = [], at.label(error.conflicts[0].contract)
     for conflict in error.conflicts:
         pages = ", ".join(map(str, conflict.pages[:PAGES_SHOWN_MAX]))

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from piecrust.objects.bundle_writer import in_order
 from piecrust.objects.commit import Commit
 from piecrust.objects.errors import ObjectNotFound
 from piecrust.objects.ids import CommitId, ContractId
@@ -80,17 +81,19 @@ def fetch(
     examination = Examination(store, arrival, storage.name)
     taken, packs = TakenPacks(store, name), 0
     tips = [tip for tip in dict.fromkeys(refs.values()) if not examination.is_here(tip)]
-    if tips and extent is Extent.WHOLE and depth is None:
+    if depth is not None:
+        taken.add([pack.name for pack in list_packs(storage)], settled=True)  # what of them is missing is not wanted
+    elif tips and extent is Extent.WHOLE:
         packs = _take_packs(arrival, storage, taken, progress)
     with store.keep_everything():
-        if extent is Extent.LAZY:
+        if depth is not None:
+            commits = _cut(examination, examination.new_commits(tips), refs.values(), depth)
+            gather_states(arrival, [commit for _, commit in commits])
+            examination.examine(commits, set(tips), progress)
+        elif extent is Extent.LAZY:
             _glance(examination, tips)
         else:
-            commits = examination.new_commits(tips)
-            if depth is not None:
-                commits = _cut(examination, commits, set(refs.values()), depth)
-                gather_states(arrival, [commit for _, commit in commits])
-            examination.examine(commits, set(tips), progress)
+            examination.examine(examination.new_commits(tips), set(tips), progress)
         if contracts:
             _gather_contracts(examination, arrival, refs.values(), contracts)
         moved = _publish(store, name, arrival, examination, refs)
@@ -120,17 +123,19 @@ def _glance(examination: Examination, tips: Iterable[CommitId]) -> None:
 
 
 def _cut(
-    examination: Examination, commits: list[tuple[CommitId, Commit]], tips: Collection[CommitId], depth: int
+    examination: Examination, new: list[tuple[CommitId, Commit]], tips: Iterable[CommitId], depth: int
 ) -> list[tuple[CommitId, Commit]]:
-    """The commits that are less than `depth` steps from a ref; the others are bare."""
-    known = dict(commits)
-    near: set[CommitId] = set()
+    """The commits less than `depth` steps from a ref whose states are not here; others that are new are bare."""
+    near: dict[CommitId, Commit] = {}
     level = set(tips)
     for _ in range(depth):
-        near |= level
-        level = {parent for commit in level if commit in known for parent in known[commit].parents} - near
-    examination.bare |= {identity for identity, _ in commits if identity not in near}
-    return [(identity, commit) for identity, commit in commits if identity in near]
+        found = {commit: examination.commit(commit) for commit in level if commit not in near}
+        near |= found
+        level = {parent for commit in found.values() for parent in commit.parents}
+        if not level:
+            break
+    examination.bare |= {identity for identity, _ in new if identity not in near}
+    return in_order({identity: commit for identity, commit in near.items() if not examination.is_here(identity)})
 
 
 def _gather_contracts(
@@ -149,12 +154,11 @@ def _publish(
     """Have the commits in the store, and the refs moved; in one step. The refs that moved, as the store calls them."""
     objects, here = arrival.pieces.objects, store.refs()
     bare = [commit for commit in examination.bare if not store.contains(Kind.COMMIT, commit)]
-    for commit in (*examination.whole, *bare):
-        objects.put(Kind.COMMIT, commit, examination.commit(commit))
+    for commit in bare:
+        objects.put_bare(commit, examination.commit(commit))
     for commit in sorted(examination.whole):
+        objects.put(Kind.COMMIT, commit, examination.commit(commit))
         objects.keep(commit)
-    for commit in sorted(bare):
-        objects.delete(commit)
     prefix = f"{REMOTES}{name}/"
     wanted: dict[str, CommitId | None] = {ref: None for ref in here if ref.startswith(prefix)}
     wanted |= {prefix + ref.removeprefix(BRANCHES): at for ref, at in refs.items() if ref.startswith(BRANCHES)}
