@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from piecrust.objects import upkeep
+from piecrust.objects import publisher, upkeep
 from piecrust.objects.disk import File
 from support.crashes import Run, check, explore, keep_up, open_simulated, rotate, states
 from support.simulated_disk import SimulatedDisk, SimulatedFile
@@ -44,9 +44,14 @@ def batching(run: Run) -> None:
 
 
 def writing_much(run: Run) -> None:
-    with run.open() as store:
-        first = run.commit(store, 1)
-        run.commit(store, 2, first, filler=9000)
+    """Objects in frames of their own, ahead of the one that counts, and one sync for all of them."""
+    frame_bytes, publisher.FRAME_BYTES = publisher.FRAME_BYTES, 2000
+    try:
+        with run.open() as store:
+            first = run.commit(store, 1)
+            run.commit(store, 2, first, filler=9000)
+    finally:
+        publisher.FRAME_BYTES = frame_bytes
 
 
 def sealing(run: Run) -> None:

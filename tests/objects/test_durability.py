@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from piecrust.objects import upkeep
+from piecrust.objects import publisher, upkeep
 from piecrust.objects.disk import RealDisk
 from piecrust.objects.errors import CorruptStore, StoreClosed, StoreFull, StoreIOError
 from piecrust.objects.format import Layout
@@ -169,7 +169,18 @@ def sealing_and_collecting(run: Run, store: Store) -> None:
     run.commit(store, 3, first)
 
 
-@pytest.mark.parametrize("work", [committing, sealing_and_collecting])
+def publishing_much(run: Run, store: Store) -> None:
+    frame_bytes, publisher.FRAME_BYTES = publisher.FRAME_BYTES, 600
+    try:
+        with store.batch():
+            first = run.commit(store, 1, filler=3000, acknowledge=False)
+            run.commit(store, 2, first, acknowledge=False)
+    finally:
+        publisher.FRAME_BYTES = frame_bytes
+    run.disk.mark(first)
+
+
+@pytest.mark.parametrize("work", [committing, publishing_much, sealing_and_collecting])
 @pytest.mark.parametrize("fault", [Fault(errno.EIO), Fault(errno.ENOSPC), Fault(errno.ENOSPC, short=20)], ids=repr)
 def test_whatever_call_fails_the_store_stays_whole(work: Work, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "FRESH_OBJECTS_MAX", 1)

@@ -15,7 +15,7 @@ from support.processes import kill_again_and_again, start, work_together
 from support.stores import make_commit, read_content
 from support.workers import commit_for_ever, race, serve
 
-KILLS = 50
+KILLS = 25
 
 
 def test_two_processes_see_each_others_commits_without_reopening(tmp_path: Path) -> None:

@@ -1,19 +1,29 @@
-"""A store with several handles against a dictionary: whatever is done in whatever order, every handle sees the same."""
+"""A store with several handles against a dictionary: whatever is done in whatever order, every handle sees the same.
+
+The handles of `StoreMachine` are on one simulated disk, which can be killed and started anew. One of `ProcessMachine`
+is in a process of its own, on a real disk.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict
+from piecrust.objects.fsck import fsck
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import RefValue
 from piecrust.objects.store import Store
 from support.crashes import DIRECTORY, keep_up, open_simulated, rotate
+from support.processes import start
 from support.simulated_disk import SimulatedDisk
 from support.stores import make_commit, read_content, stage_commit
+from support.workers import serve
 
 BRANCHES = st.sampled_from(["main", "dev", "feature/x"])
 HANDLES = st.integers(0, 1)
@@ -167,6 +177,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert (report.commits_living, report.objects_dead) == (found.commits_living, found.objects_dead)
         assert self.handles[handle].gc(retention_seconds=retention).commits_collected == 0
 
+    @rule(full=st.booleans())
+    def check(self, full: bool) -> None:
+        report = fsck(DIRECTORY, full=full, threads=1, disk=self.disk)
+        assert report.clean, report
+
     @rule(handle=HANDLES)
     def reopen(self, handle: int) -> None:
         self.handles[handle].close()
@@ -203,5 +218,104 @@ class StoreMachine(RuleBasedStateMachine):
         assert [record.sequence for record in records] == list(reversed(range(self.operations)))
 
 
+class ProcessMachine(RuleBasedStateMachine):
+    """This process and another one, each with a handle that stays open; the model: contents by commit, and branches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.directory = Path(self.folder.name)
+        Store.create(self.directory, segment_bytes_max=1 << 16)
+        self.store = Store.open(self.directory)
+        self.begin()
+        self.contents: dict[CommitId, bytes] = {}
+        self.branches: dict[str, CommitId] = {}
+        self.number = 0
+
+    def begin(self) -> None:
+        self.process, self.connection = start(serve, self.directory)
+        assert self.connection.recv() == "ready"
+
+    def ask(self, name: str, value: object = None) -> object:
+        self.connection.send((name, value))
+        return self.connection.recv()
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.process.kill()
+        self.process.join()
+        self.folder.cleanup()
+
+    @rule(here=st.booleans())
+    def commit(self, here: bool) -> None:
+        self.number += 1
+        content = b"%8d" % self.number
+        branch = f"b{content.hex()}"
+        made = make_commit(self.store, content, branch=branch) if here else self.ask("commit", content)
+        assert isinstance(made, CommitId)
+        self.contents[made] = content
+        self.branches[f"heads/{branch}"] = made
+
+    @rule(here=st.booleans(), data=st.data())
+    @precondition(lambda self: self.contents)
+    def delete(self, here: bool, data: st.DataObject) -> None:
+        commit = data.draw(st.sampled_from(sorted(self.contents)))
+        names = [name for name, value in self.branches.items() if value == commit]
+        if here:
+            transaction = self.store.transaction()
+            for name in names:
+                transaction.set_ref(name, None)
+            transaction.delete(commit)
+            transaction.publish(Operation("delete"))
+        else:
+            self.ask("delete", (commit, names))
+        del self.contents[commit]
+        for name in names:
+            del self.branches[name]
+
+    @rule(here=st.booleans(), retention=st.sampled_from([0.0, 1e6]))
+    def collect(self, here: bool, retention: float) -> None:
+        if here:
+            self.store.gc(retention_seconds=retention)
+        else:
+            self.ask("gc", retention)
+
+    @rule(here=st.booleans())
+    def seal(self, here: bool) -> None:
+        if here:
+            self.store.seal()
+        else:
+            self.ask("seal")
+
+    @rule()
+    def check(self) -> None:
+        report = fsck(self.directory, threads=1)
+        assert report.clean, report
+
+    @rule()
+    def kill_the_other(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.begin()
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = Store.open(self.directory)
+
+    @invariant()
+    def both_see_the_same(self) -> None:
+        self.store.refresh()
+        assert self.store.damage == ()
+        assert self.store.refs() == self.branches
+        assert set(self.store.commits()) == set(self.contents)
+        for commit in sorted(self.contents)[:2]:
+            assert read_content(self.store, commit) == self.contents[commit]
+            assert self.ask("read", commit) == self.contents[commit]
+        assert self.ask("commits") == sorted(self.contents)
+
+
 StoreMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
+ProcessMachine.TestCase.settings = settings(max_examples=4, stateful_step_count=16, deadline=None)
+TestProcessMachine = ProcessMachine.TestCase

@@ -32,16 +32,30 @@ def commit_for_ever(connection: Connection, directory: Path, start: int) -> None
 
 
 def serve(connection: Connection, directory: Path) -> None:
-    """Do what is asked with one handle that stays open: ("commit", content) or ("read", commit)."""
+    """Do what is asked with one handle that stays open: `commit` content, `read` a commit, and so on."""
     with Store.open(directory) as store:
         connection.send("ready")
         while True:
             name, value = connection.recv()
             store.refresh()
-            if name == "commit":
-                connection.send(make_commit(store, value, branch=f"b{value.hex()}"))
-            else:
-                connection.send(read_content(store, value))
+            match name:
+                case "commit":
+                    connection.send(make_commit(store, value, branch=f"b{value.hex()}"))
+                case "read":
+                    connection.send(read_content(store, value))
+                case "commits":
+                    connection.send(sorted(store.commits()))
+                case "delete":
+                    commit, names = value
+                    transaction = store.transaction()
+                    for ref in names:
+                        transaction.set_ref(ref, None)
+                    transaction.delete(commit)
+                    connection.send(transaction.publish(Operation("delete")))
+                case "gc":
+                    connection.send(store.gc(retention_seconds=value).commits_living)
+                case "seal":
+                    connection.send(store.seal())
 
 
 def race(connection: Connection, directory: Path, worker: int, commits: int) -> None:
