@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from piecrust.objects.access import Staged
 from piecrust.objects.codec import CODECS
-from piecrust.objects.compression import compress
+from piecrust.objects.compression import compress_all
 from piecrust.objects.frame import INLINE_BYTES_MAX, Encoding, Entry, EntryFlags
 from piecrust.objects.ids import ID_BYTES
 from piecrust.objects.kinds import Kind
@@ -42,6 +42,7 @@ class Encoder:
         `fresh` has the results of earlier calls for the same frame, and gets those of this one.
         """
         entries: list[Entry] = []
+        long: list[int] = []  # the entries whose payloads may become shorter
         fresh = {} if fresh is None else fresh
         for kind, address, staged in objects:
             value = staged.value
@@ -51,17 +52,18 @@ class Encoder:
             payload = None
             if staged.base is not None:
                 payload = self._delta(kind, address, value, staged.base, fresh)
-            fresh[kind, address] = (value, False) if payload is None else (None, True)
             if payload is not None:
+                fresh[kind, address] = None, True
                 entries.append(Entry(kind, bytes(address), Encoding.DELTA, payload, flags))
                 continue
+            fresh[kind, address] = value, False
             body = CODECS[kind].encode(value)
-            encoding = Encoding.RAW
             if kind in _COMPRESSED and len(body) > INLINE_BYTES_MAX:
-                payload = compress(body)
-                if len(payload) < len(body):
-                    body, encoding = payload, Encoding.ZSTD
-            entries.append(Entry(kind, bytes(address), encoding, body, flags))
+                long.append(len(entries))
+            entries.append(Entry(kind, bytes(address), Encoding.RAW, body, flags))
+        for at, payload in zip(long, compress_all([entries[at].payload for at in long]), strict=True):
+            if len(payload) < len(entries[at].payload):
+                entries[at] = entries[at]._replace(encoding=Encoding.ZSTD, payload=payload)
         return entries
 
     def _delta(self, kind: Kind, address: bytes, value: Any, base: bytes, fresh: Fresh) -> bytes | None:

@@ -175,7 +175,9 @@ def seal_frame(
 ) -> tuple[bytes, bytes]:
     """The bytes of a frame, and its chain hash."""
     start = _HEADER.pack(mark, kind, b"\0\0\0", len(body), sequence, synced_to, previous)
-    chain = blake3(start + body, key=salt).digest(CHAIN_BYTES)
+    hasher = blake3(start, key=salt)
+    hasher.update(body)
+    chain = hasher.digest(CHAIN_BYTES)
     length = HEADER_BYTES + len(body)
     return b"".join([start, chain, body, bytes(padded(length) - length)]), chain
 

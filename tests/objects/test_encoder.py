@@ -143,3 +143,15 @@ def test_a_transaction_larger_than_a_frame_is_cut_into_several(tmp_path: Path) -
         assert store.ref("heads/main") == large
         assert store.commits() == [first, large]
         assert read_page(store, large, 299) == pages[299]
+
+
+def test_many_pages_are_compressed_by_several_threads_each_to_its_own_place(tmp_path: Path) -> None:
+    pages = {
+        number: (b"%4d" % number + os.urandom(64)) * 900 + os.urandom(PAGE_BYTES - 68 * 900) for number in range(70)
+    }
+    with Store.open(tmp_path, create=True) as store:
+        commit = make_commit(store, b"", pages=pages)
+    with Store.open(tmp_path) as store:
+        assert all(read_page(store, commit, number) == page for number, page in pages.items())
+        encodings = {location(store, Kind.PAGE, blake3(page).digest()).encoding for page in pages.values()}
+        assert encodings == {Encoding.ZSTD}
