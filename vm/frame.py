@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from piecrust.vm.errors import CallFailed
 from piecrust.vm.receipt import FailedFrame
+from piecrust.vm.undo import MERGED_MIN
 
 if TYPE_CHECKING:
     from piecrust.vm.contracts import DeployedContract
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 class Frame:
     """One running or finished call. `spent` counts its callees; `failed` is its last callee if that one failed.
 
-    `instance` is there from when it begins to run; `buffer` is where its argument buffer lies.
+    `instance` is there from when it begins to run; `buffer` is where its argument buffer lies. `mark` is where in
+    the undo log it goes back to if it fails; when the log is longer than `merge_at` its entries since are merged.
     """
 
     __slots__ = (
@@ -27,8 +29,10 @@ class Frame:
         "function",
         "instance",
         "limit",
+        "mark",
         "memory",
         "memory_length",
+        "merge_at",
         "parent",
         "reason",
         "spent",
@@ -36,13 +40,17 @@ class Frame:
 
     instance: Instance
 
-    def __init__(self, contract: DeployedContract, function: str, limit: int, parent: Frame | None) -> None:
+    def __init__(
+        self, contract: DeployedContract, function: str, limit: int, parent: Frame | None, mark: int = 0
+    ) -> None:
         self.contract = contract
         self.memory = contract.memory
         self.buffer = contract.code.argument
         self.function = function
         self.limit = limit
         self.parent = parent
+        self.mark = mark
+        self.merge_at = mark + MERGED_MIN
         self.depth: int = 1 if parent is None else parent.depth + 1
         self.spent = 0
         self.memory_length = self.memory.length

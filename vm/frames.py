@@ -24,7 +24,7 @@ from piecrust.vm.instance import Instance
 from piecrust.vm.limits import ARGUMENT_BYTES_MAX, CALL_DEPTH_MAX
 from piecrust.vm.receipt import CaughtFailure
 from piecrust.vm.transient import TransientQuery, TransientStorage
-from piecrust.vm.undo import UndoLog
+from piecrust.vm.undo import MERGED_MIN, UndoLog
 
 if TYPE_CHECKING:
     from piecrust.vm.deadline import Deadline
@@ -165,10 +165,12 @@ class Execution:
             raise CallTooDeep
         contract = self.contracts.open(callee_id)
         mark = self._undo.checkpoint(self._ran)
+        if mark > caller.merge_at:
+            mark = self._merge(caller)
         transient_mark = 0 if self.transient is None else self.transient.mark()
         first_event = len(self.events)
         self._ran = {contract.memory}
-        frame = self.top = Frame(contract, function, limit, caller)
+        frame = self.top = Frame(contract, function, limit, caller, mark)
         try:
             if function == "init":
                 raise errors.InitializationError("init runs at deployment only")
@@ -286,6 +288,12 @@ class Execution:
         if length > ARGUMENT_BYTES_MAX:
             raise errors.MemoryAccessOutOfBounds(code.argument, length, memory.limit)
         return memory.read(code.argument, length)
+
+    def _merge(self, frame: Frame) -> int:
+        """Merges what was noted since a frame began, now that its callees have ended; where the log ends."""
+        left = self._undo.merge(frame.mark)
+        frame.merge_at = frame.mark + 2 * left + MERGED_MIN
+        return frame.mark + left
 
     def _begin_for(self, caller: ContractId, callee: ContractId, function: str, argument: bytes) -> None:
         self.answers.append(QueryAnswer(ROOT_CALLER, 0, bytes(caller)))

@@ -8,6 +8,8 @@ writes hit the same ranges.
 - A failure rolls back to a mark: what was written since is put back from the shadow, or else from the base.
 - Between top-level calls nothing can be rolled back to but the last state, so there is no log; and the copy is made
   when the next call begins, if one does.
+- What frames that have ended noted of one granule is merged now and then: nobody goes back to between them any more. So
+  the log's length is bounded by the memory that was written and the depth of the calls, not by their number.
 - An interrupt or a failure in the middle of this leaves memories that nobody knows the state of: they are shut, so that
   nothing of it gets into a commit.
 """
@@ -15,10 +17,14 @@ writes hit the same ranges.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from piecrust.vm.memory import Memory
+
+
+MERGED_MIN: Final = 1024
+"""Fewer entries of one frame and those that it called are not worth being merged."""
 
 
 class UndoLog:
@@ -50,6 +56,17 @@ class UndoLog:
             self._shut(ran, error)
             raise
         return len(entries)
+
+    def merge(self, mark: int) -> int:
+        """Keeps of all entries since a mark the oldest one of each granule; how many they are.
+
+        For the mark of a frame whose callees have all ended: it is the only one that may still be gone back to.
+        """
+        oldest: dict[tuple[Memory, int | None], tuple[Memory, int, bytes | None] | tuple[Memory, None, int]] = {}
+        for entry in self._entries[mark:]:
+            oldest.setdefault((entry[0], entry[1]), entry)
+        self._entries[mark:] = oldest.values()
+        return len(oldest)
 
     def grew(self, memory: Memory, length: int) -> None:
         """Notes the length (in bytes) that a memory had before it grew."""

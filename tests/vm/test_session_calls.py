@@ -25,6 +25,7 @@ from piecrust.objects.errors import PiecrustError
 from piecrust.rkyv import u64
 from piecrust.vm.errors import CompositeSerializerError, TimeLimitInvalid
 from piecrust.vm.session import Session
+from piecrust.vm.undo import MERGED_MIN, UndoLog
 from support.fixtures import CONTRACTS, contract
 from support.programs import SCRATCH, Program
 
@@ -259,6 +260,23 @@ def test_nested_calls_end_at_48_frames(session: Session) -> None:
     deeper = Program().call(B, 0, program)
     receipt = session.call_raw(A, "run", deeper.bytes(), gas_limit=10**12)
     assert max(element.depth for element in receipt.call_tree) == 47
+
+
+def test_of_many_nested_calls_not_each_one_is_remembered(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, marks = UndoLog.checkpoint, []
+    monkeypatch.setattr(UndoLog, "checkpoint", lambda log, ran: (marks.append(checkpoint(log, ran)), marks[-1])[1])
+    root = session.root()
+    count = Program().call(B, 0, Program().add64(SCRATCH, 1))
+    lost = Program().call(A, 10_000, Program().call(B, 0, Program().add64(SCRATCH, 5)).grow(1).panic("lost"))
+    loops = Program().repeat(80, Program().call(A, 0, Program().repeat(40, count)).append(lost))
+    with pytest.raises(Panic, match="in vain"):
+        session.call_raw(A, "run", loops.panic("in vain").bytes(), gas_limit=10**12)
+    assert session.root() == root
+    loops = Program().repeat(80, Program().call(A, 0, Program().repeat(40, count)).append(lost))
+    session.call_raw(A, "run", loops.bytes(), gas_limit=10**12)
+    assert int.from_bytes(session.call(B, "run", Program().load(SCRATCH, 8).bytes()).data, "little") == 3200
+    assert len(marks) > 2 * 3200
+    assert max(marks) < 3 * MERGED_MIN  # two levels of frames that call, and what is left of what they wrote
 
 
 def test_traps_are_told_in_words_and_the_session_goes_on(vm: VM) -> None:

@@ -130,6 +130,10 @@ class Pair:
         levels = min(levels, len(self.marks))
         del self.marks[len(self.marks) - levels :], self.saved[len(self.saved) - levels :]
 
+    def merge(self) -> None:
+        """What was noted since the innermost frame that still runs began."""
+        self.scratch.log.merge(self.marks[-1] if self.marks else 0)
+
     def settle(self) -> None:
         self.scratch.log.settle(self.hot)
         self.settled = copy.deepcopy(self.model)
@@ -178,6 +182,7 @@ steps = st.one_of(
     st.tuples(st.just("checkpoint")),
     st.tuples(st.just("fail"), st.integers(1, 3)),
     st.tuples(st.just("succeed"), st.integers(1, 3)),
+    st.tuples(st.just("merge")),
     st.tuples(st.just("fail_all")),
     st.tuples(st.just("settle")),
     st.tuples(st.just("commit")),
@@ -195,6 +200,8 @@ few_steps = st.one_of(
     st.tuples(st.just("checkpoint")),
     st.tuples(st.just("fail"), st.integers(1, 3)),
     st.tuples(st.just("fail"), st.integers(1, 3)),
+    st.tuples(st.just("succeed"), st.integers(1, 3)),
+    st.tuples(st.just("merge")),
     st.tuples(st.just("settle")),
     st.tuples(st.just("commit")),
     st.tuples(st.just("look")),
