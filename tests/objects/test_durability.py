@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from piecrust.objects import publisher, upkeep
-from piecrust.objects.disk import RealDisk
+from piecrust.objects.disk import Mode, RealDisk
 from piecrust.objects.errors import CorruptStore, StoreClosed, StoreFull, StoreIOError
 from piecrust.objects.format import Layout
 from piecrust.objects.store import Store
@@ -19,6 +19,7 @@ from support.crashes import DIRECTORY, Run, check, keep_up, open_simulated
 from support.simulated_disk import Fault, SimulatedDisk
 from support.stores import make_commit, read_content
 
+SEGMENT = Layout(DIRECTORY / ".piecrust").segment(1)
 Work = Callable[[Run, Store], None]
 
 
@@ -138,20 +139,34 @@ def test_a_failed_sync_ends_the_handle_and_loses_nothing_acknowledged(run: Run) 
 
 
 def test_what_another_handle_left_behind_when_it_failed_is_not_written_over(run: Run) -> None:
-    segment = Layout(DIRECTORY / ".piecrust").segment(1)
     with run.open() as store:
         first = run.commit(store, 1)
         other = run.open()
         run.disk.fail_next("sync", Fault(errno.EIO))
         with pytest.raises(StoreIOError):
             make_commit(other, b"left    ", parent=first)
-        left = run.disk.names[segment]
+        left = run.disk.names[SEGMENT]
         assert left is not None
         before = bytes(left.data)
         second = run.commit(store, 2, first)
         assert bytes(left.data) == before
         assert store.commits() == [first, second]
     check(run, run.disk.killed(), [first, second])
+
+
+def test_what_lies_behind_the_log_after_a_loss_of_power_is_not_written_over(run: Run) -> None:
+    """The blocks of a write get to the disk in any order: its first one may be missing."""
+    with run.open() as store:
+        first = run.commit(store, 1)
+        end = store._log.position.end
+    disk = run.disk.killed()
+    disk.boot += 1
+    file = disk.open(SEGMENT, Mode.WRITE)
+    file.write(end + 4096, b"left")
+    with open_simulated(disk) as store:
+        second = make_commit(store, b"second  ", parent=first)
+        assert file.read(end, 4100) == bytes(4096) + b"left"
+        assert store.commits() == [first, second]
 
 
 def committing(run: Run, store: Store) -> None:
