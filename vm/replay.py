@@ -7,14 +7,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 from piecrust.objects.ancestry import walk, walk_between
+from piecrust.objects.errors import UnknownRevision
 from piecrust.objects.ids import CommitId
+from piecrust.objects.refs import REMOTES
+from piecrust.objects.remote.remotes import Remotes
 from piecrust.objects.store import Store
 from piecrust.vm import native, tracking
+from piecrust.vm.remote_history import History, RemoteHistory
 from piecrust.vm.replay_commit import Replayer
 from piecrust.vm.verdict import Verdict
 
@@ -22,7 +27,17 @@ CHUNK_COMMITS_MAX: Final = 256
 CHUNKS_PER_WORKER: Final = 8  # so that a worker with short commits gets more of them
 AHEAD_CHUNKS: Final = 64  # handed to an executor before their verdicts are asked for
 
-_Task = tuple[Path, Sequence[CommitId], Path | None, tracking.TrackerName, native.PathName]
+
+@dataclass(frozen=True, slots=True)
+class RemoteAddress:
+    """A remote that has the commits: what errors call it, and its address."""
+
+    name: str
+    url: str
+
+
+Source = Path | RemoteAddress
+_Task = tuple[Source, Sequence[CommitId], Path | None, tracking.TrackerName, native.PathName]
 
 
 def commits_to_replay(store: Store, since: CommitId | None, tip: CommitId) -> list[CommitId]:
@@ -31,27 +46,55 @@ def commits_to_replay(store: Store, since: CommitId | None, tip: CommitId) -> li
     return list(found)[::-1]
 
 
+def remote_with(store: Store, commits: Sequence[CommitId], name: str | None = None) -> RemoteAddress | None:
+    """The remote of this name, or the one that there is; None if none is meant.
+
+    Without a name, a remote that the commits were not pushed to is none.
+
+    Raises:
+        UnknownRemote: the store knows no remote of this name.
+        UnknownRevision: the remote is not known to have all of the commits.
+    """
+    entries = list(Remotes(store)) if name is None else [Remotes(store)[name]]
+    if len(entries) != 1:
+        return None
+    entry = entries[0]
+    prefix = f"{REMOTES}{entry.name}/"
+    there = [value for ref, value in store.refs().items() if ref.startswith(prefix) and isinstance(value, CommitId)]
+    missing = set(walk_between(store.graph, commits[-1:], there)).intersection(commits) if there else set(commits)
+    if not missing:
+        return RemoteAddress(entry.name, entry.url)
+    if name is None:
+        return None
+    error = UnknownRevision(min(missing).hex())
+    error.add_note(f"remote {entry.name} is not known to have {len(missing)} of these commits: push or fetch first")
+    raise error
+
+
 def replay(
-    directory: Path,
+    source: Source,
     commits: Sequence[CommitId],
     *,
     executor: Executor | None = None,
     workers: int | None = None,
     cache_directory: Path | None = None,
 ) -> Iterator[Verdict]:
-    """The verdicts on commits of the store in a directory, in their order.
+    """The verdicts on commits of the store in a directory, or of a remote, in their order.
 
     Runs of commits go to the executor; without one to this process and as many new ones as make up `workers`, by
-    default one for each processor. Every worker opens the store in the same directory, for reading. Processes are
-    started by Python's `spawn`: a program that calls this has to guard its main module.
+    default one for each processor. Every worker opens the store in the same directory, for reading; or it fetches from
+    the remote what it touches, with the credentials of its own environment. Without a `cache_directory` contracts are
+    compiled anew for each run of commits. Processes are started by Python's `spawn`: a program that calls this has to
+    guard its main module.
 
     Raises:
         CorruptObject: an object of the store is damaged.
+        RemoteError: the remote can't be reached, or is damaged.
     """
     workers = workers or os.cpu_count() or 1
     size = max(1, min(CHUNK_COMMITS_MAX, len(commits) // (CHUNKS_PER_WORKER * workers)))
     settings = cache_directory, tracking.active(), native.active()
-    tasks = deque((directory, commits[at : at + size], *settings) for at in range(0, len(commits), size))
+    tasks = deque((source, commits[at : at + size], *settings) for at in range(0, len(commits), size))
     with ExitStack() as stack:
         if executor is not None:
             yield from _handed_out(tasks, executor, AHEAD_CHUNKS)
@@ -89,7 +132,7 @@ def _handed_out(
 
 
 def replay_chunk(
-    directory: Path,
+    source: Source,
     commits: Sequence[CommitId],
     cache_directory: Path | None,
     tracker: tracking.TrackerName,
@@ -100,5 +143,11 @@ def replay_chunk(
         tracking.select(tracker)
     if native.active() != path:
         native.select(path)
-    with Store.open(directory, read_only=True) as store, Replayer(store, cache_directory) as replayer:
+    with ExitStack() as stack:
+        history: History
+        if isinstance(source, RemoteAddress):
+            history = RemoteHistory(source.name, source.url)
+        else:
+            history = stack.enter_context(Store.open(source, read_only=True))
+        replayer = stack.enter_context(Replayer(history, cache_directory))
         return [replayer.verdict(commit) for commit in commits]

@@ -27,7 +27,6 @@ from piecrust.objects.steps import (
     Success,
     feed_of,
 )
-from piecrust.objects.store import Store
 from piecrust.objects.transcript import Transcript
 from piecrust.vm import imports
 from piecrust.vm.calls import Calls
@@ -39,6 +38,7 @@ from piecrust.vm.modules import Modules
 from piecrust.vm.receipt import Receipt
 from piecrust.vm.recorded_host import FailedAsRecorded, NotAsRecorded, RecordedHost, asked
 from piecrust.vm.recorder import Recorder, failure_of
+from piecrust.vm.remote_history import History
 from piecrust.vm.replay_derivation import derived_state
 from piecrust.vm.resting import RestingContracts
 from piecrust.vm.transient import TransientQuery, TransientStorage
@@ -58,13 +58,13 @@ class Diverged(Exception):
 
 
 class Replayer:
-    """Checks commits of one store, one after another. A context manager: leaving the block closes it.
+    """Checks commits of one store or remote, one after another. A context manager: leaving the block closes it.
 
     Writes nothing to the store. Commits in the order of history are quickest: what one leaves is what the next one
     begins with.
     """
 
-    def __init__(self, store: Store, cache_directory: Path | None) -> None:
+    def __init__(self, store: History, cache_directory: Path | None) -> None:
         """Compiled contracts are kept in `cache_directory`, in memory alone without one."""
         self._store = store
         self._modules = Modules(cache_directory)
@@ -117,7 +117,7 @@ class _Replay:
     """One execution of a transcript."""
 
     def __init__(
-        self, store: Store, modules: Modules, resting: RestingContracts, base: State, told: Transcript
+        self, store: History, modules: Modules, resting: RestingContracts, base: State, told: Transcript
     ) -> None:
         self.gas_spent = 0
         self._store, self._told, self._base = store, told, base

@@ -11,17 +11,17 @@ from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.state import EMPTY_STATE, State, write_state
-from piecrust.objects.store import Store
 from piecrust.objects.transcript import Import, Merge, Restore
 from piecrust.vm.errors import ContractDoesNotExist, MergeConflict
 from piecrust.vm.merge import plan
 from piecrust.vm.original import ORIGINAL_FORMAT
+from piecrust.vm.remote_history import History
 from piecrust.vm.restore import restored_state
 from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
 
 
 def derived_state(
-    store: Store, identity: CommitId, commit: Commit, base: State, told: Merge | Restore | Import | None
+    store: History, identity: CommitId, commit: Commit, base: State, told: Merge | Restore | Import | None
 ) -> Verdict:
     """The verdict on a commit that is a merge, a restore or an import, or does nothing; `base` is its parent's state.
 
@@ -47,7 +47,7 @@ def derived_state(
             return _merged(store, identity, commit, told)
 
 
-def _merged(store: Store, identity: CommitId, commit: Commit, told: Merge) -> Verdict:
+def _merged(store: History, identity: CommitId, commit: Commit, told: Merge) -> Verdict:
     if commit.parents != (told.ours, told.theirs):
         return _no(identity, Derived.MERGE, Divergence("history", "the merged commits as parents", "others"))
     if told.base != merge_base(store.graph, told.ours, told.theirs):
@@ -64,7 +64,7 @@ def _merged(store: Store, identity: CommitId, commit: Commit, told: Merge) -> Ve
     return _verdict(identity, Derived.MERGE, commit.state, state)
 
 
-def _imported(store: Store, identity: CommitId, commit: Commit, base: State, told: Import) -> Verdict:
+def _imported(store: History, identity: CommitId, commit: Commit, base: State, told: Import) -> Verdict:
     """Where an import came from is outside of the store; that it brought what it names, and no more, is checked."""
     there = {record.id: record for record in contract_map.items(store, commit.map_root)}
     named = told.contracts or there.keys()
@@ -90,7 +90,7 @@ def _no(identity: CommitId, derived: Derived, divergence: Divergence) -> Verdict
     return Verdict(identity, derived, Holds.NO, divergence=divergence)
 
 
-def _state(store: Store, commit: CommitId | None) -> State:
+def _state(store: History, commit: CommitId | None) -> State:
     if commit is None:
         return EMPTY_STATE
     found: Commit = store.load(Kind.COMMIT, commit)

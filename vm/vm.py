@@ -238,15 +238,21 @@ class VM(VMRemotes):
         revision: Revision,
         *,
         since: Revision | None = None,
+        remote: str | None = None,
         executor: Executor | None = None,
         workers: int | None = None,
     ) -> Iterator[Verdict]:
-        """Whether a commit and what it came from are what their transcripts lead to, parents first; see `replay`."""
-        from piecrust.vm.replay import commits_to_replay, replay
+        """Whether a commit and what it came from are what their transcripts lead to, parents first; see `replay`.
+
+        With a `remote` the workers fetch from there what they need, instead of opening the store.
+        """
+        from piecrust.vm.replay import commits_to_replay, remote_with, replay
 
         base = None if since is None else self.resolve(since)
         commits = commits_to_replay(self.store, base, self.resolve(revision))
-        return replay(self.root_dir, commits, executor=executor, workers=workers, cache_directory=self._code_directory)
+        source = None if remote is None else remote_with(self.store, commits, remote)
+        cache = self._code_directory
+        return replay(source or self.root_dir, commits, executor=executor, workers=workers, cache_directory=cache)
 
     def delete_commit(self, revision: Revision) -> None:
         """Gives a commit up; no other commit changes. Nothing happens if there is none, or it is gone already.

@@ -20,7 +20,10 @@ from piecrust.cli.working_state import opened, select_implementations
 if TYPE_CHECKING:
     from piecrust.objects.ids import CommitId
     from piecrust.objects.store import Store
+    from piecrust.vm.replay import Source
     from piecrust.vm.verdict import Divergence, Verdict
+
+SCHEDULER_SECONDS = 10.0
 
 
 def replay(
@@ -39,11 +42,18 @@ def replay(
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="Run it on the Dask cluster with this scheduler instead."),
     ] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option("--remote", metavar="NAME", help="Fetch what is needed from this remote, not from the store."),
+    ] = None,
 ) -> Outcome:
     """Execute commits again and compare gas, data, events, outcomes and state; exit code 1 if one differs.
 
     Host queries are answered from the record. Merges and restores are derived again. What an import came from is not in
     the store, so its verdict stays open. By default HEAD is replayed with its whole history.
+
+    The workers of a cluster fetch what they need from the store's remote, if it has one that the commits were pushed
+    to; else they open the store at its path, which must be theirs, too.
 
     Examples:
       piecrust replay v1..main
@@ -53,18 +63,20 @@ def replay(
 
     current = settings(context)
     select_implementations(current.environment)
-    if bundle is not None and revisions is not None:
-        raise UsageError("a bundle is replayed whole: give a range or --bundle, not both")
+    if bundle is not None and (revisions is not None or remote is not None):
+        raise UsageError("a bundle is replayed whole, from the file: give --bundle without a range or a remote")
     if jobs is not None and jobs < 1:
         raise UsageError("--jobs takes a number from 1 on")
     found: list[Verdict] = []
     with ExitStack() as stack:
-        directory, commits = (
-            _in_store(context, revisions) if bundle is None else stack.enter_context(_in_bundle(bundle, current))
-        )
+        source: Source
+        if bundle is None:
+            source, commits = _in_store(context, revisions, remote, on_cluster=dask is not None)
+        else:
+            source, commits = stack.enter_context(_in_bundle(bundle, current))
         executor = None if dask is None else stack.enter_context(_cluster(dask))
         bar = stack.enter_context(progress("replay"))
-        for verdict in _verdicts(directory, commits, executor, jobs, current):
+        for verdict in _verdicts(source, commits, executor, jobs, current):
             found.append(verdict)
             bar.update(len(found), len(commits))
     wrong = [verdict for verdict in found if verdict.holds is Holds.NO]
@@ -80,23 +92,27 @@ def replay(
 
 
 def _verdicts(
-    directory: Path, commits: list[CommitId], executor: Executor | None, jobs: int | None, current: Settings
+    source: Source, commits: list[CommitId], executor: Executor | None, jobs: int | None, current: Settings
 ) -> Iterator[Verdict]:
     from piecrust.vm.replay import replay as replay_commits
 
     cache = _code_cache(current)
-    yield from replay_commits(directory, commits, executor=executor, workers=jobs, cache_directory=cache)
+    yield from replay_commits(source, commits, executor=executor, workers=jobs, cache_directory=cache)
 
 
-def _in_store(context: typer.Context, revisions: str | None) -> tuple[Path, list[CommitId]]:
-    """The store's directory, and the commits that are meant."""
-    from piecrust.vm.replay import commits_to_replay
+def _in_store(
+    context: typer.Context, revisions: str | None, remote: str | None, *, on_cluster: bool
+) -> tuple[Source, list[CommitId]]:
+    """Where the workers find the commits that are meant: in the store's directory, or on a remote."""
+    from piecrust.vm.replay import commits_to_replay, remote_with
 
     with opened(context, read_only=True) as at:
         if revisions is not None and ".." in revisions:
-            since, tip = at.ends(revisions)
-            return at.store.root_dir, commits_to_replay(at.store, since, tip)
-        return at.store.root_dir, commits_to_replay(at.store, None, at.commit(revisions or "HEAD"))
+            commits = commits_to_replay(at.store, *at.ends(revisions))
+        else:
+            commits = commits_to_replay(at.store, None, at.commit(revisions or "HEAD"))
+        found = remote_with(at.store, commits, remote) if on_cluster or remote is not None else None
+        return found or at.store.root_dir, commits
 
 
 @contextmanager
@@ -127,7 +143,7 @@ def _cluster(address: str) -> Iterator[Executor]:
     except ImportError:
         raise UsageError("--dask needs the package distributed", hints=["pip install 'piecrust-vm[dask]'"]) from None
     try:
-        client = distributed.Client(address, timeout=10)
+        client = distributed.Client(address, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:
         raise UsageError(f"no Dask scheduler at {address!r}: {error}") from None
     with client:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from piecrust.cli.commands import replay as replay_command
 from piecrust.objects import transcript
 from piecrust.objects.commit import Commit, commit_id
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
+from piecrust.objects.remote.remotes import Remotes
 from piecrust.objects.store import Store
+from piecrust.vm.remotes import push
 from support.command import Command, contract_file
 
 
@@ -140,8 +145,36 @@ def scheduler() -> Iterator[str]:
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_confirms_a_history(counting: Command, scheduler: str) -> None:
     assert counting("replay", "--dask", scheduler).lines[-1] == "3 of 3 commits confirmed"
+    with Store.open(counting.directory) as store:
+        Remotes(store).add("origin", str(counting.directory / "remote"))
+        push(store)
+    assert counting("replay", "--dask", scheduler).lines[-1] == "3 of 3 commits confirmed"
+    told = counting("replay", "--dask", scheduler, "--remote", "elsewhere", code=3)
+    assert "elsewhere" in told.stderr
+    shutil.rmtree(counting.directory / "remote")  # it was the remote that the workers read
+    lost = counting("replay", "--dask", scheduler)
+    assert lost.lines[-1] == "0 of 3 commits confirmed"
 
 
-def test_no_dask_cluster_is_an_error(counting: Command) -> None:
-    if importlib.util.find_spec("distributed") is None:
-        assert "pip install" in counting("replay", "--dask", "tcp://127.0.0.1:1", code=2).stderr
+def test_a_history_is_replayed_from_a_remote(counting: Command) -> None:
+    pytest.importorskip("obstore")
+    with Store.open(counting.directory) as store:
+        Remotes(store).add("origin", str(counting.directory / "remote"))
+    refused = counting("replay", "--remote", "origin", code=3)
+    assert "push or fetch first" in refused.stderr
+    with Store.open(counting.directory) as store:
+        push(store)
+    assert counting("replay", "--remote", "origin").lines[-1] == "3 of 3 commits confirmed"
+    counting("replay", "--remote", "origin", "--bundle", "x", code=2)
+
+
+def test_no_dask_cluster_is_an_error(counting: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install" in counting("replay", "--dask", "tcp://127.0.0.1:1", code=2).stderr
+
+
+@pytest.mark.filterwarnings("default")
+def test_no_dask_scheduler_is_an_error(counting: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(replay_command, "SCHEDULER_SECONDS", 0.2)
+    assert "no Dask scheduler" in counting("replay", "--dask", "tcp://127.0.0.1:1", code=2).stderr
