@@ -105,8 +105,10 @@ class Durable:
         except FileNotFoundError:
             return False
         if self._writable and file.size() < DURABLE_BYTES:
-            # The room must be there before a slot is written: that it fits can't be in doubt after a sync.
-            write_all(file, 0, bytes(DURABLE_BYTES))
+            # The room must be there before a slot is written: that it fits can't be in doubt after a sync. In a new
+            # file another process may be writing its first slot: only the last byte is written, which no slot has.
+            start = 0 if file.size() else DURABLE_BYTES - 1
+            write_all(file, start, bytes(DURABLE_BYTES - start))
         if file.size() < DURABLE_BYTES:
             file.close()
             return False

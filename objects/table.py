@@ -160,7 +160,7 @@ class Table:
         self._root_keys = self._columns[place.root_keys : place.root_rows].cast("Q")
         self._sound = bytearray(blocks)  # blocks whose check was made
         self._sound_buckets = bytearray(1 << bits)
-        self._all_sound = False
+        self._all_sound = self._commits_sound = False
 
     def find(self, kind: int, address: bytes) -> Iterator[Match]:
         """The places of an object, of which there may be several after repairs."""
@@ -210,8 +210,7 @@ class Table:
 
     def commits_by_key(self, key: int) -> list[int]:
         """The numbers of the commits whose ids begin with these 8 bytes."""
-        place = self._place
-        self._check_range(place.commit_keys, place.commit_rows)
+        self._check_commits()
         at, found = bisect_left(self._commit_keys, key), []
         while at < self.commits and self._commit_keys[at] == key:
             found.append(at)
@@ -221,7 +220,7 @@ class Table:
     def commits_by_root(self, root: bytes) -> list[int]:
         """The numbers of the commits whose state roots begin with the 8 bytes that this one does."""
         place, key = self._place, int.from_bytes(root[:KEY_BYTES], "big")
-        self._check_range(place.root_keys, place.operations)
+        self._check_commits()
         at, found = bisect_left(self._root_keys, key), []
         while at < self.commits and self._root_keys[at] == key:
             (number,) = struct.unpack_from("<I", self._columns, place.root_rows + 4 * at)
@@ -232,8 +231,7 @@ class Table:
     def commit(self, number: int) -> CommitRow:
         """A commit by its number; they are in the order of their ids."""
         offset = self._place.commit_rows + COMMIT_ROW.size * number
-        self._check_range(self._place.commit_keys + 8 * number, self._place.commit_keys + 8 * number + 8)
-        self._check_range(offset, offset + COMMIT_ROW.size)
+        self._check_commits()
         row = COMMIT_ROW.unpack_from(self._columns, offset)
         rest, generation, depth, jump, one, two, parents, flags, source = row
         identity = self._commit_keys[number].to_bytes(KEY_BYTES, "big") + rest
@@ -272,6 +270,12 @@ class Table:
         self._check_range(place.keys + 8 * start, place.keys + 8 * end)
         self._check_range(place.rows + ROW.size * start, place.rows + ROW.size * end)
         self._sound_buckets[bucket] = 1
+
+    def _check_commits(self) -> None:
+        """All that is known of commits is checked once: walking a history would look at every block of it anyway."""
+        if not self._commits_sound:
+            self._check_range(self._place.commit_keys, self._place.operations)
+            self._commits_sound = True
 
     def _check_range(self, start: int, end: int) -> None:
         for block in range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)):

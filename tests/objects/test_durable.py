@@ -75,3 +75,16 @@ def test_a_short_file_is_brought_to_its_length_by_a_writer() -> None:
     writer = Durable(disk, PATH, writable=True)
     writer.write(position(1))
     assert Durable(disk, PATH, writable=False).read() == (position(1), True)
+
+
+def test_two_processes_that_make_the_file_do_not_wipe_each_others_slots() -> None:
+    disk = SimulatedDisk()
+    first = Durable(disk, PATH, writable=True)
+    start = len(disk.events)
+    made = disk.events[:start]
+    first.write(position(1))
+    # The other one had found the file empty, too, and makes it as long only now.
+    for event in made:
+        if event.name == "write" and event.content is not None:
+            event.content.write(event.offset, event.data)
+    assert Durable(disk, PATH, writable=False).read() == (position(1), True)

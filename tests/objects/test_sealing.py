@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from piecrust.objects import compaction, upkeep
+from piecrust.objects.ancestry import merge_base, walk
+from piecrust.objects.commit import ancestor
 from piecrust.objects.disk import Mode, RealDisk
 from piecrust.objects.errors import CorruptObject, CorruptStore, ObjectNotFound, StoreLocked, UnsupportedFormat
 from piecrust.objects.format import Layout
@@ -134,6 +136,29 @@ def test_opening_reads_the_tail_alone(run: Run) -> None:
                 keep_up(store)
         assert bytes_read() < short + 5000
         assert store._log.position.end > 60_000
+
+
+def test_histories_are_walked_without_reading_commits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fill(run, tail=0)
+    with run.open() as store:
+        fork = made[10]
+        side = run.commit(store, 900, fork)
+        side = run.commit(store, 901, side)
+        store.seal()
+        keep_up(store)
+    with run.open(read_only=True) as store:
+        load = store._reader.load
+
+        def refused(kind: Kind, address: bytes) -> object:
+            assert kind is not Kind.COMMIT
+            return load(kind, address)
+
+        monkeypatch.setattr(store._reader, "load", refused)
+        assert list(walk(store.graph, [made[-1]])) == made[::-1]
+        assert merge_base(store.graph, made[-1], side) == fork
+        assert store.is_ancestor(made[3], side)
+        assert not store.is_ancestor(side, made[-1])
+        assert ancestor(store.graph, made[-1], 17) == made[-18]
 
 
 @pytest.mark.parametrize("seed", range(8))
