@@ -23,7 +23,8 @@ from piecrust.objects.ids import ZERO, BytecodeHash, CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
 from piecrust.objects.page import PAGE_BYTES
-from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state
+from piecrust.objects.proof import prove_state
+from piecrust.objects.proof_history import prove_ancestry, prove_difference
 from piecrust.objects.record import MemoryKind
 from piecrust.objects.state import EMPTY_STATE, ContractChange, PageWrite, write_state
 from piecrust.objects.store import Store
@@ -92,7 +93,8 @@ def noise(n: int) -> bytes:
 
 def change(n: int, pages: dict[int, bytes], *, root: bytes = ZERO) -> ContractChange:
     writes = {index: PageWrite(data) for index, data in pages.items()}
-    return ContractChange(name(n), BytecodeHash(bytes(32)), b"o" * 96, MemoryKind.WASM32, 17 * PAGE_BYTES, root, writes)
+    length = max(17, *pages, LARGE_PAGES * (n == 0)) * PAGE_BYTES
+    return ContractChange(name(n), BytecodeHash(bytes(32)), b"o" * 96, MemoryKind.WASM32, length, root, writes)
 
 
 def both(what: str, make: Callable[[], bytes], *, make_limit: float | None, verify_limit: float | None) -> list[Row]:
@@ -112,7 +114,7 @@ def ranges(world: World) -> list[Row]:
     draw = random.Random(1)
     places = [draw.randrange(LARGE_PAGES * PAGE_BYTES - 32) for _ in range(20)]
     chunks = [n * 1024 - 16 for n in range(100, 60_000, 1711)]
-    edges = [n * PAGE_BYTES - 16 for n in (1, 4, 64, 256, 960)]
+    edges = [n * PAGE_BYTES - 16 for n in (1, 4, 16, *range(64, LARGE_PAGES, 64))]
     small = (0, 1000, 16 * PAGE_BYTES + 77, 2 * PAGE_BYTES - 16)
     sizes = [len(proof_of(world, RangeOf(world.large, at, 32))) for at in places]
     over_chunks = [len(proof_of(world, RangeOf(world.large, at, 32))) for at in chunks]
@@ -120,12 +122,14 @@ def ranges(world: World) -> list[Row]:
     few = [len(proof_of(world, RangeOf(world.small, at, 32))) for at in small]
     original = OPENINGS + PAGE_BYTES
     wanted = RangeOf(world.large, 77 * PAGE_BYTES + 5000, 32)
+    across = RangeOf(world.large, 256 * PAGE_BYTES - 16, 32)
     return [
         Row("32 bytes of a memory of 1,000 pages", "bytes", max(sizes), original, limit=4096),
         Row("32 bytes over two chunks of it", "bytes", max(over_chunks), original, limit=4096),
-        Row("32 bytes over two of its pages, at worst", "bytes", max(over_pages), 2 * original),
+        Row("32 bytes over two of its pages, at worst", "bytes", max(over_pages), 2 * original, limit=4096),
         Row("32 bytes of a memory of 3 pages", "bytes", max(few), original, limit=4096),
         *both("a proof of 32 bytes", lambda: proof_of(world, wanted), make_limit=10, verify_limit=2),
+        *both("one over two pages", lambda: proof_of(world, across), make_limit=10, verify_limit=2),
     ]
 
 

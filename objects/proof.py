@@ -1,4 +1,4 @@
-"""Makes proofs: of what a state holds, of ancestry, and of what differs between two commits.
+"""Makes proofs of what a state holds; `piecrust.objects.proof_history` makes those about several commits.
 
 A proof is bytes that `piecrust.objects.verifier` checks without a store; `docs/proofs.md` specifies them. Making one
 reads what it shows and no more: a range of memory costs a walk down three trees and the blake3 tree of its pages, some
@@ -10,17 +10,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from piecrust.objects import contract_map
 from piecrust.objects.access import ObjectReader
-from piecrust.objects.commit import Commit, way_back
+from piecrust.objects.commit import Commit
 from piecrust.objects.errors import InvalidProof, NotProvable
 from piecrust.objects.ids import ZERO, CommitId, ContractId
-from piecrust.objects.kinds import CONTENT_HASH, Kind
+from piecrust.objects.kinds import Kind
 from piecrust.objects.page import PAGE_BYTES
 from piecrust.objects.record import ContractRecord
-from piecrust.objects.shown import show, show_both, show_difference
+from piecrust.objects.shown import show
 from piecrust.objects.state import State
 from piecrust.objects.tree import CONTRACTS, leaves, lookup
 from piecrust.objects.verifier.encoding import encode
@@ -34,8 +33,8 @@ from piecrust.objects.verifier.slices import (
     whole_chunk,
 )
 from piecrust.objects.verifier.state import DEFLATED, RAW, SLICES
-from piecrust.objects.verifier.tree import CHUNKS_MAX, PAGES_MAX, RANGE_BYTES_MAX
-from piecrust.objects.verifier.verify import ANCESTRY, DIFFERENCE, MAGIC, STATE, VERSION, verify
+from piecrust.objects.verifier.tree import ABSENCES_MAX, CHUNKS_MAX, PAGES_MAX, RANGE_BYTES_MAX
+from piecrust.objects.verifier.verify import MAGIC, STATE, VERSION, verify
 from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, Wanted
 
 SLICED_CHUNKS_MAX = 16  # of a page: beyond that it is given whole
@@ -58,7 +57,7 @@ def prove_state(reader: ObjectReader, commit: CommitId, wanted: Iterable[Wanted]
     state_tree = _state_tree(reader, value.state_root, parts)
     entries = [(part.record.fields(), part.memory(reader, deflate=deflate)) for part in parts]
     anchor = (*value.place(), value.content())
-    return _encoded(
+    return encoded(
         (
             MAGIC,
             VERSION,
@@ -88,7 +87,7 @@ def prove_under_root(reader: ObjectReader, state: State, wanted: Iterable[Wanted
     parts.sort(key=lambda part: part.record.position)
     for part in parts:
         part.bind_kind(reader)
-    return _encoded(
+    return encoded(
         (
             MAGIC,
             VERSION,
@@ -102,44 +101,7 @@ def prove_under_root(reader: ObjectReader, state: State, wanted: Iterable[Wanted
     )
 
 
-def prove_ancestry(reader: ObjectReader, ancestor: CommitId, descendant: CommitId) -> bytes:
-    """That one commit comes before another: the links of some 2 log2(n) commits between them.
-
-    Raises:
-        NotProvable: it doesn't.
-    """
-    way = _way(reader, descendant, ancestor)
-    if way is None or len(way) < 2:
-        raise NotProvable(f"{ancestor} is an ancestor of {descendant}", "it is not")
-    commits: list[Commit] = [reader.load(Kind.COMMIT, commit) for commit in way]
-    links = [(*commit.place(), CONTENT_HASH(encode(commit.content()))) for commit in commits]
-    return _encoded((MAGIC, VERSION, ANCESTRY, links))
-
-
-def prove_difference(reader: ObjectReader, old: CommitId, new: CommitId) -> bytes:
-    """In exactly which contracts and pages two commits differ; proof grows with what does."""
-    before: Commit = reader.load(Kind.COMMIT, old)
-    after: Commit = reader.load(Kind.COMMIT, new)
-    tree, changes = show_difference(reader, CONTRACTS, before.map_root, after.map_root)
-    entries, positions = [], set[int]()
-    for _, was, now in changes:
-        old_record = None if was is None else reader.load(Kind.RECORD, was)
-        new_record = None if now is None else reader.load(Kind.RECORD, now)
-        memories = [_page_difference(reader, a, b) for a, b in _sides(old_record, new_record)]
-        entries.append(
-            (
-                None if old_record is None else old_record.fields(),
-                None if new_record is None else new_record.fields(),
-                [memory for memory in memories if memory is not None],
-            )
-        )
-        positions.update([record.position for record in (old_record, new_record) if record is not None])
-    anchors = [(*commit.place(), commit.content()) for commit in (before, after)]
-    state_tree = show_both(reader, CONTRACTS, before.state_root, after.state_root, positions)
-    return _encoded((MAGIC, VERSION, DIFFERENCE, *anchors, tree, state_tree, entries))
-
-
-def _encoded(proof: tuple[object, ...]) -> bytes:
+def encoded(proof: tuple[object, ...]) -> bytes:
     """The bytes of a proof, if they are within the limits of verifiers: items, nodes and bytes are known only now."""
     made = encode(proof)
     if len(made) > SMALL_PROOF_BYTES:
@@ -243,11 +205,11 @@ def _parts(reader: ObjectReader, state: State, wanted: Iterable[Wanted]) -> tupl
             parts.setdefault(record.id, _Part(record)).add(reader, wish)
     if not parts and not missing:
         raise NotProvable("nothing", "nothing is wanted")
-    _check_size(list(parts.values()))
+    _check_size(list(parts.values()), len(missing))
     return list(parts.values()), missing
 
 
-def _check_size(parts: list[_Part]) -> None:
+def _check_size(parts: list[_Part], absent: int) -> None:
     """Refuse what verifiers would find too much."""
     much = sum(length for part in parts for _, length in part.ranges) > RANGE_BYTES_MAX
     if not much:
@@ -255,7 +217,9 @@ def _check_size(parts: list[_Part]) -> None:
         pages = sum(len(part.pages | chunks.keys()) for part, chunks in zip(parts, touched, strict=True))
         counts = [len(numbers) for chunks in touched for numbers in chunks.values()]
         sliced = sum([count for count in counts if count <= SLICED_CHUNKS_MAX])
-        much = pages > PAGES_MAX or sliced > CHUNKS_MAX
+        much = (
+            pages > PAGES_MAX or sliced > CHUNKS_MAX or absent + sum(len(part.absent) for part in parts) > ABSENCES_MAX
+        )
     if much:
         raise NotProvable("all of it", "it is too much for one proof")
 
@@ -285,46 +249,3 @@ def _sliced(page: bytes, known: dict[int, int]) -> tuple[object, ...]:
     tails = [(start, tail_of(n, chunks[n], start)) for n, start in sorted(known.items())]
     data = [part for start, tail in tails for part in ((tail.state, tail.data) if start else (tail.data,))]
     return SLICES, b"".join(siblings), b"".join(data)
-
-
-def _way(reader: ObjectReader, start: CommitId, goal: CommitId) -> list[CommitId] | None:
-    """Commits from one to an ancestor, each naming the next: by jumps along first parents, else through merges."""
-    place_of = partial(reader.load, Kind.COMMIT)
-    target: Commit = place_of(goal)
-    todo, seen = [(start, [start])], set[CommitId]()
-    while todo:
-        here, path = todo.pop()
-        if place_of(here).depth >= target.depth:
-            steps = list(way_back(place_of, here, target.depth))
-            if (steps or [here])[-1] == goal:
-                return path + steps
-        commit, value = here, place_of(here)
-        while commit not in seen and value.generation > target.generation:
-            seen.add(commit)
-            line = list(way_back(place_of, here, value.depth)) if len(value.parents) > 1 else []
-            todo += [(parent, [*path, *line, parent]) for parent in value.parents[1:]]
-            commit = value.parents[0]
-            value = place_of(commit)
-    return None
-
-
-def _sides(
-    old: ContractRecord | None, new: ContractRecord | None
-) -> list[tuple[ContractRecord | None, ContractRecord | None]]:
-    """The pairs of page trees that are compared: of one contract, or each against an empty one."""
-    if old is not None and new is not None and (old.id, old.memory_kind) == (new.id, new.memory_kind):
-        return [(old, new)]
-    return [pair for pair in ((old, None), (None, new)) if pair != (None, None)]
-
-
-def _page_difference(
-    reader: ObjectReader, old: ContractRecord | None, new: ContractRecord | None
-) -> tuple[object, ...] | None:
-    """The page trees where they differ, None if they don't."""
-    record = old or new
-    assert record is not None
-    roots = [ZERO if side is None else side.pages_root for side in (old, new)]
-    if roots[0] == roots[1]:
-        return None
-    tree, changes = show_difference(reader, record.memory_kind.shape, roots[0], roots[1])
-    return tree, [(was, now) for _, was, now in changes]

@@ -98,13 +98,13 @@ class VMView:
         Raises:
             NotProvable: it doesn't.
         """
-        from piecrust.objects.proof import prove_ancestry
+        from piecrust.objects.proof_history import prove_ancestry
 
         return prove_ancestry(self.store, self.resolve(ancestor), self.resolve(descendant))
 
     def prove_difference(self, old: Revision, new: Revision) -> bytes:
         """A proof in exactly which contracts and pages two commits differ."""
-        from piecrust.objects.proof import prove_difference
+        from piecrust.objects.proof_history import prove_difference
 
         return prove_difference(self.store, self.resolve(old), self.resolve(new))
 

@@ -17,6 +17,8 @@ from piecrust.cli.render import size
 from piecrust.cli.working_state import only_one, opened
 from piecrust.objects.errors import InvalidFormat, InvalidProof
 from piecrust.objects.ids import CommitId, ContractId, StateRoot
+from piecrust.objects.verifier.claims import DifferenceClaim
+from piecrust.objects.verifier.encoding import PROOF_BYTES_MAX
 from piecrust.objects.verifier.verify import Verified
 from piecrust.objects.verifier.verify import verify as verify_proof
 from piecrust.objects.wanted import NoContract, NoPage, PageOf, RangeOf, RecordOf, Wanted
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from piecrust.cli.working_state import WorkingState
     from piecrust.objects.state import State
 
-PROOF_BYTES_MAX = 256 << 20
 File = Annotated[str, typer.Argument(metavar="FILE", help="A proof.")]
 
 
@@ -94,7 +95,8 @@ def _make(
     *,
     bare: bool,
 ) -> bytes:
-    from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
+    from piecrust.objects.proof import prove_state, prove_under_root
+    from piecrust.objects.proof_history import prove_ancestry, prove_difference
 
     if ancestor is not None:
         return prove_ancestry(at.store, at.commit(ancestor), commit)
@@ -175,6 +177,8 @@ def verify(
     style = settings(context).style
     asked = expected is not None or state_root is not None
     warnings = [] if asked else ["nothing says which commit it should be about: see the claim"]
+    if isinstance(claim, DifferenceClaim) and asked:
+        warnings.append(f"compare the older commit, too: {claim.old.id.hex()}")
     lines = [style.added("The proof holds."), *claim_lines(claim, style)]
     return Outcome({"holds": True, "claim": claim_data(claim)}, lines, warnings=warnings)
 
@@ -190,7 +194,10 @@ def inspect(context: typer.Context, file: File) -> Outcome:
 
 
 def _verified(file: str, commit: bytes | None, state_root: bytes | None) -> Verified:
-    proof = read_bytes(file, PROOF_BYTES_MAX)
+    try:
+        proof = read_bytes(file, PROOF_BYTES_MAX)
+    except UsageError as error:  # a file that is too long for a proof is none
+        raise ProofIsFalse(f"the proof does not hold: {error}") from None
     try:
         return verify_proof(proof, commit=commit, state_root=state_root)
     except InvalidProof as error:

@@ -50,6 +50,7 @@ def state_claim(anchor: object, contract_map: object, tree: object, entries: obj
     missing = [some_bytes(contract, 32) for contract in an_array(absent)]
     rising(missing)
     limits = Limits()
+    limits.take("absences", len(missing))
     contracts: Sequence[_Contract]
     if isinstance(anchor, bytes):
         commit, root = None, some_bytes(anchor, 32)
@@ -159,6 +160,7 @@ class _Contract:
         given.end()
         self._absent = [an_integer(index, U64_MAX) for index in an_array(absent)]
         rising(self._absent)
+        self._limits.take("absences", len(self._absent))
         if not all(is_empty(empty, shape, index) for index in [*self._absent, *(self._touched.keys() - self.pages)]):
             fail("a page that is not shown to be absent")
         return root

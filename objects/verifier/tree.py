@@ -23,20 +23,27 @@ PAGES: Final = {32: (4, 8), 64: (4, 13)}  # bits of a memory -> arity and height
 ZERO: Final = bytes(32)
 
 PAGES_MAX: Final = 4096
-CHUNKS_MAX: Final = 1 << 15  # in slices; each takes up to 0.6 ms to hash
+CHUNKS_MAX: Final = 1 << 13  # in slices; each takes up to 0.6 ms to hash
+ABSENCES_MAX: Final = 1 << 16  # of pages and contracts
 NODES_MAX: Final = 1 << 18
 RANGE_BYTES_MAX: Final = 1 << 24
 
 Leaf = Callable[[int], Sequence[bytes | None]]
 Shape = tuple[int, int]
-Place = tuple[int, int]  # height above the leaves, position at that height
+Places = dict[int, set[int]]  # height above the leaves -> positions at that height
 
 
 class Limits:
     """What all parts of a proof may have together."""
 
     def __init__(self) -> None:
-        self._left = {"pages": PAGES_MAX, "chunks": CHUNKS_MAX, "nodes": NODES_MAX, "range bytes": RANGE_BYTES_MAX}
+        self._left = {
+            "pages": PAGES_MAX,
+            "chunks": CHUNKS_MAX,
+            "absences": ABSENCES_MAX,
+            "nodes": NODES_MAX,
+            "range bytes": RANGE_BYTES_MAX,
+        }
 
     def take(self, what: str, count: int) -> None:
         """Fails when there is too much of something."""
@@ -47,7 +54,7 @@ class Limits:
 
 def roots_of(
     limits: Limits, tree: object, shape: Shape, leaf: Leaf, *, sides: int = 1
-) -> tuple[tuple[bytes, ...], set[Place]]:
+) -> tuple[tuple[bytes, ...], Places]:
     """The roots of one or two trees of which a part is shown, and the places of empty subtrees.
 
     `leaf` gives the hash of an opened leaf on each side, None where it is missing. A node without leaves has the hash
@@ -59,8 +66,8 @@ def roots_of(
     if not codes:
         if hashes == ZERO:
             fail("no hash for a pruned tree")
-        return (some_bytes(hashes, 32) if hashes else ZERO,) * sides, set() if hashes else {(height, 0)}
-    empty: set[Place] = set()
+        return (some_bytes(hashes, 32) if hashes else ZERO,) * sides, {} if hashes else {height: {0}}
+    empty: Places = {}
     frames: list[tuple[int, list[Sequence[bytes | None]]]] = [(codes[0], [])]  # opened nodes: code, their children
     read, taken, position = 1, 0, 0
     while True:
@@ -77,7 +84,7 @@ def roots_of(
             position //= arity
             frames[-1][1].append(value)
         elif state == EMPTY:
-            empty.add((below, child))
+            empty.setdefault(below, set()).add(child)
             children.append((None,) * sides)
         elif state == PRUNED:
             sibling, taken = hashes[taken : taken + 32], taken + 32
@@ -103,7 +110,7 @@ def _hash(children: Sequence[bytes | None]) -> bytes | None:
     return None
 
 
-def is_empty(empty: set[Place], shape: Shape, position: int) -> bool:
+def is_empty(empty: Places, shape: Shape, position: int) -> bool:
     """Whether a position lies in one of the empty subtrees."""
     bits = 1 if shape[0] == 2 else 2
-    return any((height, position >> bits * height) in empty for height in range(shape[1] + 1))
+    return any(position >> bits * height in places for height, places in empty.items())

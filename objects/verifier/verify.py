@@ -22,7 +22,8 @@ def verify(
     """What the proof claims, if all of it holds.
 
     `commit` is the id that the claim has to be about: the descendant's in a proof of ancestry, the new one's in one of
-    a difference. `state_root` is that commit's. Without either, look at what the claim is about.
+    a difference (compare the old one's, too: anybody can make up an old commit). `state_root` is that commit's. Without
+    either, look at what the claim is about.
 
     Raises:
         InvalidProof: it doesn't hold, or is about something else.

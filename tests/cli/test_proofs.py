@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from piecrust.objects.verifier.encoding import PROOF_BYTES_MAX
 from support.command import Command, contract_file
 
 
@@ -49,6 +52,33 @@ def test_a_damaged_proof_is_a_negative_verdict(proven: Command) -> None:
     proven("inspect", "page.proof", code=1)
     path.write_bytes(b"not a proof")
     proven("verify", "page.proof", code=1)
+
+
+def test_a_file_that_is_too_long_is_a_negative_verdict(proven: Command) -> None:
+    with (proven.directory / "long.proof").open("wb") as file:
+        file.truncate(PROOF_BYTES_MAX + 1)
+    for command in ("verify", "inspect"):
+        answer = proven(command, "long.proof", code=1)
+        assert answer.stderr.startswith("Error: the proof does not hold: ")
+        assert "134,217,728" in answer.stderr
+
+
+def test_the_envelope_of_a_verdict_says_whether_it_holds(proven: Command) -> None:
+    proven("prove", "main", "counter", "-o", "record.proof")
+    assert proven.json("verify", "record.proof", "--commit", commit_of(proven, "main"))["holds"] is True
+    answer = json.loads(proven("--json", "verify", "record.proof", "--commit", "ab" * 32, code=1).stdout)
+    assert (answer["ok"], [error["code"] for error in answer["errors"]]) == (False, ["proof_is_false"])
+
+
+def test_the_older_commit_of_a_difference_must_be_compared(proven: Command) -> None:
+    proven("prove", "main", "--difference", "main~1", "-o", "difference.proof")
+    answer = proven("verify", "difference.proof", "--commit", commit_of(proven, "main"))
+    assert f"compare the older commit, too: {commit_of(proven, 'main~1')}" in answer.stderr
+
+
+def test_a_range_beyond_the_memory_is_not_provable(proven: Command) -> None:
+    answer = proven("prove", "main", "counter", "--range", "0x10000000:8", "-o", "x", code=3)
+    assert "the memory has 262,144 bytes" in answer.stderr
 
 
 def test_what_a_proof_is_about_must_be_compared(proven: Command) -> None:

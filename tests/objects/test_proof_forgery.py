@@ -24,7 +24,8 @@ from piecrust.objects.ids import ZERO, CommitId
 from piecrust.objects.kinds import CONTENT_HASH, Kind
 from piecrust.objects.page import PAGE_BYTES, page_hash
 from piecrust.objects.place import Place
-from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
+from piecrust.objects.proof import prove_state, prove_under_root
+from piecrust.objects.proof_history import prove_ancestry, prove_difference
 from piecrust.objects.record import MemoryKind
 from piecrust.objects.shown import show
 from piecrust.objects.state import EMPTY_STATE, write_state
@@ -313,7 +314,8 @@ def test_class_untrusted_counts():
 
 
 @pytest.mark.parametrize(
-    ("what", "most"), [("pages", 4096), ("chunks", 2**15), ("nodes", 2**18), ("range bytes", 2**24)]
+    ("what", "most"),
+    [("pages", 4096), ("chunks", 2**13), ("absences", 2**16), ("nodes", 2**18), ("range bytes", 2**24)],
 )
 def test_all_parts_of_a_proof_share_their_limits(what, most):
     limits = Limits()

@@ -83,7 +83,7 @@ def test_the_page_needs_nothing_from_elsewhere():
 
 @needs_node
 def test_the_page_bears_long_lists():
-    objects, names = MemoryObjects(), [n.to_bytes(32, "big") for n in range(200_000)]
+    objects, names = MemoryObjects(), [n.to_bytes(32, "big") for n in range(1 << 16)]
     nothing = put_commit(objects, EMPTY_STATE, [], None)
     proof = decode(prove_state(objects, nothing, [NoContract(ContractId(names[0]))]))
     (answer,) = answers([encode((*proof[:7], tuple(names)))])

@@ -6,10 +6,12 @@ import ast
 import dataclasses
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import blake3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ from piecrust.objects.ids import ZERO, CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.page import PAGE_BYTES, page_hash
 from piecrust.objects.place import opening
-from piecrust.objects.proof import prove_ancestry, prove_difference, prove_state, prove_under_root
+from piecrust.objects.proof import prove_state, prove_under_root
+from piecrust.objects.proof_history import prove_ancestry, prove_difference
 from piecrust.objects.record import MemoryKind
 from piecrust.objects.state import EMPTY_STATE, write_state
 from piecrust.objects.tree import CONTRACTS
@@ -461,6 +464,65 @@ def test_importing_the_verifier_loads_neither_store_nor_engine():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_copy_of_the_verifier_needs_nothing_but_blake3(tmp_path):
+    """The folder and `errors.py`, in a process that finds the standard library, blake3, and no more of the project."""
+    copied = tmp_path / "piecrust" / "objects"
+    shutil.copytree(ROOT / "objects" / "verifier", copied / "verifier", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "objects" / "errors.py", copied)
+    shutil.copytree(Path(blake3.__file__).parent, tmp_path / "blake3")
+    code = (
+        "import json, sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from piecrust.objects.verifier.verify import verify\n"
+        f"entries = [json.loads(line) for line in open({str(GOLDEN)!r})]\n"
+        "for entry in entries:\n"
+        "    verify(bytes.fromhex(entry['proof']), commit=entry['commit'] and bytes.fromhex(entry['commit']))\n"
+        "print(len(entries), sorted({name.split('.')[0] for name in sys.modules} - sys.stdlib_module_names))\n"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.strip() == f"{len(golden_entries())} ['__main__', 'blake3', 'piecrust']"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_proof_is_anything_that_holds_bytes(kind):
+    proof = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
+    assert verify(kind(proof), commit=WORLD.commits[1]) == verify(proof)
+
+
+@pytest.mark.parametrize("wrong", [None, "proof", 7, [1], b"", bytearray(), memoryview(b"")], ids=repr)
+def test_what_is_no_proof_is_refused(wrong):
+    with pytest.raises(InvalidProof):
+        verify(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["ab" * 32, b"ab", 7, bytes(33)], ids=repr)
+def test_what_is_no_id_is_refused(wrong):
+    proof = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
+    for trusted in ({"commit": wrong}, {"state_root": wrong}):
+        with pytest.raises(InvalidProof, match="32 bytes"):
+            verify(proof, **trusted)
+
+
+def test_a_range_ends_within_the_memory():
+    """What lies beyond its length can't be read by the contract, and doesn't pass for zeros."""
+    objects, length = MemoryObjects(), 3 * PAGE_BYTES
+    state = write_state(objects, EMPTY_STATE, [change(1, {0: noise("x")}, length=length)])
+    commit = put_commit(objects, state, [], None)
+    proof = prove_state(objects, commit, [RangeOf(contract(1), length - 32, 32)])
+    assert verify(proof, commit=commit).claims[-1].data == bytes(32)
+    for offset in (length - 31, length, SPACE_32 - 32):
+        with pytest.raises(NotProvable, match="196,608"):
+            prove_state(objects, commit, [RangeOf(contract(1), offset, 32)])
+        with pytest.raises(NotProvable, match="196,608"):
+            prove_under_root(objects, state, [RangeOf(contract(1), offset, 32)])
+        value = encoding.decode(proof)
+        tree, pages, _, absent = value[6][0][1]
+        entry = (value[6][0][0], (tree, pages, ((offset, 32),), absent))
+        with pytest.raises(InvalidProof, match="beyond the memory"):
+            verify(encoding.encode((*value[:6], (entry,), ())))
 
 
 def test_the_second_verifier_shares_no_code():

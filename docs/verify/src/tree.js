@@ -10,7 +10,7 @@ const [EMPTY, PRUNED, OPENED] = [0, 1, 2];
 
 export class Limits {
   constructor() {
-    this.left = { pages: 4096, chunks: 2 ** 15, nodes: 2 ** 18, bytes: 2 ** 24 };
+    this.left = { pages: 4096, chunks: 2 ** 13, absences: 2 ** 16, nodes: 2 ** 18, bytes: 2 ** 24 };
   }
 
   take(what, count) {

@@ -125,6 +125,7 @@ function stateClaim(anchor, map, tree, entries, absent) {
   const limits = new Limits();
   const missing = anArray(absent).map((id) => someBytes(id, 32));
   rising(missing, compare);
+  limits.take("absences", missing.length);
   const bound = !(anchor instanceof Uint8Array);
   const about = bound ? commit(anchor) : { id: null, stateRoot: someBytes(anchor, 32) };
   const contracts = anArray(entries).map((entry) => contractPart(limits, ...anArray(entry, 2), bound));
@@ -217,6 +218,7 @@ function memory(limits, bits, value) {
   waiting.end();
   const missing = anArray(absent).map((index) => aSafeInteger(index, Number.MAX_SAFE_INTEGER));
   rising(missing, (a, b) => a - b);
+  limits.take("absences", missing.length);
   const unseen = [...touched.keys()].filter((index) => !known.has(index));
   if (![...missing, ...unseen].every(isEmpty)) fail("a page that is not shown to be absent");
   const chunkAt = (n) => {

@@ -323,6 +323,8 @@ class Memory:
                 chunks[chunk] = min(within, chunks.get(chunk, within))
         rising(self.ranges)
         rising(self.absent)
+        count["absences"] += len(self.absent)
+        need(count["absences"] <= 1 << 16)
         self.touched, self.queue = touched, list(reversed(array(pages)))
         self.shown = Shown(tree, 4, height, self.page)
         self.root = self.shown.roots[0]
@@ -341,7 +343,7 @@ class Memory:
             _, siblings, chunks = array(form, 3)
             need(isinstance(siblings, bytes) and isinstance(chunks, bytes) and index in self.touched)
             self.count["chunks"] += len(self.touched[index])
-            need(self.count["chunks"] <= 1 << 15)
+            need(self.count["chunks"] <= 1 << 13)
             leaf, tails = sliced(self.touched[index], siblings, chunks)
             self.tails |= {(index, i): tail for i, tail in tails.items()}
             return [leaf]
@@ -378,8 +380,8 @@ class Memory:
 
 
 def state(anchor: object, contract_map: object, tree: object, contracts: object, absent: object) -> tuple:
-    count = {"pages": 0, "bytes": 0, "chunks": 0}
-    array(absent)
+    count = {"pages": 0, "bytes": 0, "chunks": 0, "absences": len(array(absent))}
+    need(len(absent) <= 1 << 16)
     if isinstance(anchor, bytes):
         need(contract_map is None and absent == ())
         return under_root(bytes32(anchor), tree, array(contracts), count)

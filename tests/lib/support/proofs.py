@@ -30,19 +30,24 @@ INDICES = [0, 1, 2, 3, 5, 63, 64, 255, 256, 65535]
 
 @dataclass
 class World:
-    """A line of commits, and the memories that each of them has."""
+    """Commits with a branch and a merge, their ancestors, and the memories that each of them has."""
 
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     commits: list[CommitId] = field(default_factory=list)
     memories: list[dict[ContractId, dict[int, bytes]]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    ancestors: dict[CommitId, set[CommitId]] = field(default_factory=dict)
 
     @classmethod
     def random(cls, seed: int, *, contracts: int = 6, commits: int = 4) -> World:
-        """Commits that each change some pages of some contracts; contract 0 has no pages, contract 1 is 64-bit."""
+        """Commits that each change some pages of some contracts; contract 0 has no pages, contract 1 is 64-bit.
+
+        Of each three, the second branches off where the first did, and the third merges both.
+        """
         world, draw = cls(), random.Random(seed)
-        state, memories = EMPTY_STATE, {}
         for step in range(commits):
+            parents = [step - 2, step - 1] if step and step % 3 == 0 else [step - (2 if step % 3 == 2 else 1)]
+            state, memories = (world.states[parents[0]], world.memories[parents[0]]) if step else (EMPTY_STATE, {})
             chosen = range(contracts) if step == 0 else draw.sample(range(1, contracts + 2), 2)
             changes = []
             for n in chosen:
@@ -58,7 +63,9 @@ class World:
                 memories = memories | {contract(n): memories.get(contract(n), {}) | pages}
             state = write_state(world.objects, state, changes)
             note = {"message": f"step {step}"} if step % 2 else {}
-            world.commits.append(put_commit(world.objects, state, world.commits[-1:], None, **note))
+            before = [world.commits[n] for n in parents] if step else []
+            world.commits.append(put_commit(world.objects, state, before, None, **note))
+            world.ancestors[world.commits[-1]] = {*before}.union(*[world.ancestors[parent] for parent in before])
             world.memories.append(memories)
             world.states.append(state)
         return world
