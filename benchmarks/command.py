@@ -1,14 +1,18 @@
-"""Measures the command as whole processes, beside git's.
+"""Measures the command as whole processes, beside git's and beside a process of the original.
 
-    python benchmarks/command.py [--commits N] [--json]
+    python benchmarks/command.py [--commits N] [--original N] [--json]
 
 The store has 10,000 commits of a counter. Times are the lower quartile of a few runs in milliseconds, interpreter start
-included; the rival is git (in a repository with one commit: what its process costs), the original has no command.
+included, with Python's modules compiled, as an installation leaves them. The rival is git, in a repository with one
+commit: what its process costs. The original has no command; what comes closest is a process that opens its directory of
+so many commits, opens a session on the last one and asks the counter (its driver, fixtures/reference, does).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +24,7 @@ from measure import Row, table
 from piecrust import VM
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import ALIASES, CONTRACTS, Symbolic
+from reference import REFERENCE, Original, driver
 from subjects import CONTRACTS as BYTECODES
 from subjects import OWNER
 
@@ -27,6 +32,8 @@ RUNS = 9
 BATCH = 100
 HELP_LIMIT_MS = 150
 STORE_LIMIT_MS = 400
+# pip compiles the modules of what it installs; this may forbid it for a clone.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 # name, words, git's words, limit in ms
 MEASURED: tuple[tuple[str, list[str], list[str], float | None], ...] = (
@@ -43,6 +50,9 @@ MEASURED: tuple[tuple[str, list[str], list[str], float | None], ...] = (
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the command as whole processes, beside git's.")
     parser.add_argument("--commits", type=int, default=10_000)
+    parser.add_argument(
+        "--original", type=int, default=1000, metavar="N", help="commits of the original; 0: without it"
+    )
     parser.add_argument("--json", action="store_true", help="a row per line")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +64,33 @@ def main() -> None:
         for name, words, git_words, limit in MEASURED:
             rival = milliseconds([git, *git_words], repository) if git is not None else None
             rows.append(Row(f"piecrust {name}", "ms", milliseconds([*command, *words], store), rival, limit=limit))
-    print("\n".join(row.json() for row in rows) if arguments.json else table(rows))
+        beside = [query_beside_the_original(Path(folder), arguments.original)] if arguments.original else []
+    if arguments.json:
+        print("\n".join(row.json() for row in (*rows, *beside)))
+    else:
+        print(table(rows, "git"))
+        if beside:
+            print(table(beside))
+
+
+def query_beside_the_original(folder: Path, commits: int) -> Row:
+    """A query in a store of so many commits, beside a process of the original that does the same."""
+    store, directory = folder / "small", folder / "original"
+    make_store(store, commits)
+    counter, owner = str(BYTECODES / "counter.wasm"), OWNER.hex()
+    with Original() as original:
+        original.ask("vm", dir=str(directory))
+        original.ask("session")
+        deployed = original.ask("deploy", wasm=counter, owner=owner)["id"]
+        base = original.ask("commit")["root"]
+        call = {"contract": deployed, "fn": "increment", "arg": ""}
+        last = original.ask("bench_commits", base=base, times=commits - 1, **call)["root"]
+    question = [{"op": "vm", "dir": str(directory)}, {"op": "session", "base": last}, {"op": "call", **call}]
+    question[2]["fn"] = "read_value"
+    lines = "".join(json.dumps(operation) + "\n" for operation in question)
+    rival = milliseconds([driver.binary()], REFERENCE, lines)
+    ours = milliseconds([sys.executable, "-m", "piecrust", "query", "counter", "read_value"], store)
+    return Row(f"piecrust query, {commits:,} commits", "ms", ours, rival)
 
 
 def make_store(directory: Path, commits: int) -> None:
@@ -86,14 +122,14 @@ def make_repository(directory: Path) -> str | None:
     return git
 
 
-def milliseconds(command: list[str], directory: Path) -> float:
-    """How long a process takes, from its start to its end."""
+def milliseconds(command: list[str], directory: Path, lines: str = "") -> float:
+    """How long a process takes, from its start to its end; the first one warms up."""
     times = []
-    for _ in range(RUNS):
+    for _ in range(RUNS + 1):
         start = time.perf_counter()
-        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, cwd=directory, env=ENVIRONMENT, input=lines, text=True, check=True, capture_output=True)
         times.append((time.perf_counter() - start) * 1000)
-    return sorted(times)[RUNS // 4]
+    return sorted(times[1:])[RUNS // 4]
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ class Row:
         return json.dumps({**asdict(self), "ratio": self.ratio, "holds": self.holds})
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as text, for reading."""
-    lines = [f"{'':44} {'ours':>12} {'original':>12} {'ratio':>7} {'target':>9}"]
+def table(rows: list[Row], rival: str = "original") -> str:
+    """The rows as text, for reading; `rival` is who is measured beside."""
+    lines = [f"{'':44} {'ours':>12} {rival:>12} {'ratio':>7} {'target':>9}"]
     return "\n".join([*lines, *map(line, rows)])
 
 

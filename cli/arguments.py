@@ -199,8 +199,10 @@ def read_bytes(path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:
 
     Raises:
         FileProblem: it cannot be read.
-        UsageError: it has more than `bytes_max` bytes.
+        UsageError: it has more than `bytes_max` bytes, or no file can have this name.
     """
+    if "\0" in path:
+        raise UsageError(f"{path!r} is not the name of a file")
     try:
         with Path(path).open("rb") as file:
             data = file.read(bytes_max + 1)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_contract_id, parse_hex, values
+from piecrust.cli.arguments import parse_contract_id, parse_hex, read_bytes, values
 from piecrust.cli.command import Outcome, Settings, settings
-from piecrust.cli.command_errors import FileProblem, UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
 from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logged, saving
@@ -152,13 +152,7 @@ def read_wasm(path: str) -> bytes:
         FileProblem: it cannot be read.
         UsageError: it is too large.
     """
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(WASM_BYTES_MAX + 1)
-    except OSError as error:
-        raise FileProblem(path, error) from None
-    if len(data) > WASM_BYTES_MAX:
-        raise UsageError(f"{path!r} has more than {WASM_BYTES_MAX:,} bytes")
+    data = read_bytes(path, WASM_BYTES_MAX)
     if not path.endswith(".wat"):
         return data
     from piecrust.vm.engine import to_wasm

@@ -6,14 +6,13 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_contract_id, parse_hex, values
+from piecrust.cli.arguments import parse_contract_id, parse_hex, read_bytes, values
 from piecrust.cli.command import Outcome, Settings, settings
-from piecrust.cli.command_errors import FileProblem, UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.commands.deploy import check_alias_is_free, init_argument, read_wasm
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
@@ -115,13 +114,7 @@ def read_steps(path: str) -> list[Mapping[str, Any]]:
         FileProblem: it cannot be read.
         UsageError: it is no JSON lines or TOML, or a step is none.
     """
-    try:
-        with Path(path).open("rb") if path != STDIN else nullcontext(sys.stdin.buffer) as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise FileProblem(path, error) from None
-    if len(data) > FILE_BYTES_MAX:
-        raise UsageError(f"{path!r} has more than {FILE_BYTES_MAX:,} bytes")
+    data = sys.stdin.buffer.read(FILE_BYTES_MAX) if path == STDIN else read_bytes(path, FILE_BYTES_MAX)
     try:
         text = data.decode()
         if path.endswith(".toml"):

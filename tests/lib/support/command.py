@@ -59,7 +59,9 @@ class Command:
         before = Path.cwd()
         os.chdir(self.directory)
         try:
-            result = CliRunner().invoke(app, list(words), env={**self.environment, **(env or {})})
+            result = CliRunner().invoke(
+                app, list(words), env={**self.environment, **(env or {})}, catch_exceptions=False
+            )
         finally:
             os.chdir(before)
         answer = Answer(result.exit_code, result.stdout, result.stderr)
