@@ -82,11 +82,16 @@ class Commit:
 
     def link(self) -> bytes:
         """What the id is the hash of."""
-        return encoding.encode((*self.place(), CONTENT_HASH(encoding.encode(self.content()))))
+        return self._after_place(encoding.encode(CONTENT_HASH(encoding.encode(self.content()))))
 
     def encode(self) -> bytes:
         """The body."""
-        return encoding.encode((*self.place(), self.content()))
+        return self._after_place(encoding.encode(self.content()))
+
+    def _after_place(self, item: bytes) -> bytes:
+        """The array of the place's fields and one more, encoded already."""
+        place = encoding.encode(self.place())
+        return bytes([place[0] + 1]) + place[1:] + item
 
     @classmethod
     def decode(cls, address: bytes, body: bytes) -> Commit:

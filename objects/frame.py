@@ -77,6 +77,9 @@ class EntryFlags(IntEnum):
     DELETED = 4  # a commit that was deleted and is there for its descendants' sake
 
 
+_INLINE: Final = int(EntryFlags.INLINE)
+
+
 class FrameHeader(NamedTuple):
     """The first 64 bytes of a frame."""
 
@@ -144,29 +147,28 @@ def encode_body(entries: Sequence[Entry], meta: bytes) -> Body:
     table: list[bytes] = []
     inline: list[bytes] = []
     external: list[bytes] = []
+    rows: list[TableRow] = []
+    at = 0
     for kind, address, encoding, payload, flags in entries:
         length = len(payload)
         if length <= INLINE_BYTES_MAX:
-            table.append(_ENTRY.pack(kind, encoding, flags | EntryFlags.INLINE, 0, length, address))
+            flags |= _INLINE
             inline.append(payload)
+            rows.append(TableRow(kind, encoding, flags, length, address, 0))
         else:
-            table.append(_ENTRY.pack(kind, encoding, flags, 0, length, address))
             external.append(payload)
+            rows.append(TableRow(kind, encoding, flags, length, address, at))
+            at += length
+        table.append(_ENTRY.pack(kind, encoding, flags, 0, length, address))
     head = b"".join([_LENGTHS.pack(len(table), len(meta)), *table, meta, *inline])
     if len(head) > HEAD_BYTES_MAX:
         raise InvalidFormat("frame", f"a head of {len(head)} bytes; at most {HEAD_BYTES_MAX} can be published at once")
     stored = compress(head)
     if len(stored) >= len(head):
         stored = head
-    rows = []
-    at = HEADER_BYTES + _LENGTHS.size + len(stored)
-    for kind, address, encoding, payload, flags in entries:
-        length = len(payload)
-        if length <= INLINE_BYTES_MAX:
-            rows.append(TableRow(kind, encoding, flags | EntryFlags.INLINE, length, address, 0))
-        else:
-            rows.append(TableRow(kind, encoding, flags, length, address, at))
-            at += length
+    if external:
+        first = HEADER_BYTES + _LENGTHS.size + len(stored)
+        rows = [row if row.flags & _INLINE else row._replace(offset=first + row.offset) for row in rows]
     return Body(b"".join([_LENGTHS.pack(len(stored), len(head)), stored, *external]), rows)
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from blake3 import blake3
@@ -20,6 +19,25 @@ from piecrust.objects.ids import ID_BYTES, CommitId
 
 _SLOT_BYTES: Final = 40
 _EMPTY: Final = bytes(_SLOT_BYTES)
+
+
+class Lease:
+    """`with leases.hold(commit):` holds it within the block."""
+
+    __slots__ = ("_commit", "_leases")
+
+    def __init__(self, leases: Leases, commit: CommitId) -> None:
+        self._leases, self._commit = leases, commit
+
+    def __enter__(self) -> None:
+        """Hold the commit once more."""
+        self._leases.acquire(self._commit)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hold it once less."""
+        self._leases.release(self._commit)
 
 
 class Leases:
@@ -34,14 +52,9 @@ class Leases:
         self._free: list[int] = []
         self._count = 0
 
-    @contextmanager
-    def hold(self, commit: CommitId) -> Iterator[None]:
+    def hold(self, commit: CommitId) -> Lease:
         """Keep what a commit needs from being collected, until the block ends."""
-        self.acquire(commit)
-        try:
-            yield
-        finally:
-            self.release(commit)
+        return Lease(self, commit)
 
     def acquire(self, commit: CommitId) -> None:
         """Hold a commit once more."""

@@ -35,7 +35,7 @@ class Recorder:
     """The steps of one session. What a call costs here is an append; steps are made when they are asked for."""
 
     def __init__(self, options: Transcript) -> None:
-        self._options = replace(options, steps=())
+        self._options = replace(options, steps=()) if options.steps else options
         self._steps: list[Callable[[], Step] | Step] = list(options.steps)
         self._bytecodes: dict[BytecodeHash, bytes] = {}
         self._outer: list[Callable[[], Step] | Step] | None = None  # the steps before a migration that goes on
