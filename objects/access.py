@@ -32,6 +32,16 @@ class ObjectReader(Protocol):
         """Whether `load` would find it (it may still turn out corrupt)."""
 
 
+class Promise(Protocol):
+    """Something that has, elsewhere, the objects that a store lacks."""
+
+    def load(self, kind: Kind, address: bytes, /) -> Any:
+        """The decoded value, verified; the store gets it, too."""
+
+    def close(self) -> None:
+        """Have everything that came in the store."""
+
+
 class ObjectWriter(ObjectReader, Protocol):
     """Something that objects can be added to."""
 

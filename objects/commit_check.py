@@ -56,8 +56,9 @@ class _Below:
 class CommitCheck:
     """Checks commits against one reader."""
 
-    def __init__(self, reader: CheckedReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: CheckedReader, *, partial: bool = False) -> None:
+        """With `partial`, a remote has what the reader lacks: only what is there and damaged counts as lost."""
+        self._reader, self._partial = reader, partial
         self._below = _Below(set(), {})
         self._sound_states: set[CommitId] = set()
 
@@ -73,6 +74,8 @@ class CommitCheck:
             try:
                 value: Commit = self._reader.load(Kind.COMMIT, commit)
             except _UNREADABLE as error:
+                if self._lacks(error):
+                    continue
                 lost = LostObject(Kind.COMMIT, Address(commit))
                 unreadable[commit] = AffectedCommit(commit, (), str(error), (lost,))
                 continue
@@ -84,7 +87,9 @@ class CommitCheck:
         """What is wrong about a commit's place in history."""
         try:
             reason = misplaced(partial(self._reader.load, Kind.COMMIT), value)
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            if self._lacks(error):
+                return None
             lost = [p for p in value.parents if not self._reader.is_sound(Kind.COMMIT, p)]
             named = tuple(LostObject(Kind.COMMIT, Address(parent)) for parent in lost)
             return AffectedCommit(commit, (), "a commit that it came from is lost", named)
@@ -100,7 +105,7 @@ class CommitCheck:
             base = next((p for p in value.parents if p in self._sound_states), None)
             reason = disagreement(self._reader, value, None if base is None else self._reader.load(Kind.COMMIT, base))
         except (InvalidFormat, ContractPositionCollision, *_UNREADABLE) as error:
-            reason = str(error)
+            reason = None if self._lacks(error) else str(error)
         if reason is not None:
             return AffectedCommit(commit, (), reason)
         self._sound_states.add(commit)
@@ -118,13 +123,15 @@ class CommitCheck:
             return known
         try:
             record: ContractRecord = self._reader.load(Kind.RECORD, address)
-        except _UNREADABLE:
-            return self._below.put(b"r" + address, frozenset([(Kind.RECORD, address)]))
+        except _UNREADABLE as error:
+            lost = _WHOLE if self._lacks(error) else frozenset([(Kind.RECORD, address)])
+            return self._below.put(b"r" + address, lost)
         lost = self._of_tree(b"p", record.memory_kind.shape, record.pages_root, partial(self._of_one, Kind.PAGE))
         return self._below.put(b"r" + address, lost | self._of_one(Kind.BYTECODE, record.bytecode))
 
     def _of_one(self, kind: Kind, address: bytes) -> frozenset[Item]:
-        return _WHOLE if self._reader.is_sound(kind, address) else frozenset([(kind, bytes(address))])
+        absent = self._partial and not self._reader.contains(kind, address)
+        return _WHOLE if absent or self._reader.is_sound(kind, address) else frozenset([(kind, bytes(address))])
 
     def _of_tree(
         self, role: bytes, shape: Shape, root: bytes, of_leaf: Callable[[bytes], frozenset[Item]]
@@ -140,8 +147,8 @@ class CommitCheck:
             return known
         try:
             node = tree.load_node(self._reader, shape, height, address)
-        except _UNREADABLE:
-            return self._below.put(key, frozenset([(Kind.NODE, bytes(address))]))
+        except _UNREADABLE as error:
+            return self._below.put(key, _WHOLE if self._lacks(error) else frozenset([(Kind.NODE, bytes(address))]))
         bottom = height - node.levels
         lost: set[Item] = set()
         for child in node.children.values():
@@ -152,19 +159,22 @@ class CommitCheck:
         address = commit.transcript
         if address is None:
             return _WHOLE
-        if not self._reader.is_sound(Kind.TRANSCRIPT, address):
-            return frozenset([(Kind.TRANSCRIPT, bytes(address))])
+        lost = self._of_one(Kind.TRANSCRIPT, address)
+        if lost or not self._reader.contains(Kind.TRANSCRIPT, address):
+            return lost
         try:
-            return frozenset(
-                (kind, bytes(of))
-                for kind, of in transcript.references(self._reader, address)
-                if not self._reader.is_sound(kind, of)
-            )
+            references = transcript.references(self._reader, address)
+            return _WHOLE.union(*(self._of_one(kind, of) for kind, of in references))
         except _UNREADABLE as error:
+            if self._lacks(error):
+                return _WHOLE
             kind = error.object_kind if isinstance(error.object_kind, Kind) else Kind.TRANSCRIPT
             return frozenset([(kind, bytes(error.address))])
         except InvalidFormat:
             return frozenset([(Kind.TRANSCRIPT, bytes(address))])
+
+    def _lacks(self, error: Exception) -> bool:
+        return self._partial and isinstance(error, ObjectNotFound)
 
 
 def disagreement(reader: ObjectReader, commit: Commit, base: Commit | None) -> str | None:

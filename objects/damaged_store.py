@@ -20,6 +20,7 @@ from piecrust.objects.frame_check import CheckedFrame, LooseSource
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.lazy import is_lazy
 from piecrust.objects.log_reader import LogReader
 from piecrust.objects.pack import pack_path
 from piecrust.objects.reader import Reader
@@ -53,6 +54,7 @@ class DamagedStore:
         self.disk, self.layout = disk, layout
         self.log = _follow(disk, layout)
         self.reader = Reader(self.log.catalog, _CACHE_BYTES)
+        self.reader.partial = is_lazy(layout)
         self.graph = CommitGraph(self.log.catalog, self.load)
         self.damaged_salts: set[bytes] = set()
         self.unsound: set[Item] = set()

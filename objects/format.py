@@ -91,6 +91,11 @@ class Layout:
         return self.root / "tmp"
 
     @property
+    def remotes(self) -> Path:
+        """The names and addresses of remotes."""
+        return self.root / "REMOTES"
+
+    @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory below the root."""
         return self.log, self.packs, self.leases, self.index, self.quarantine, self.tmp

@@ -180,7 +180,7 @@ class _Check:
 
     def commits(self) -> None:
         """Every commit that is kept or that a ref stands on, and how they and their ancestors descend."""
-        store, check = self._store, CommitCheck(self._store)
+        store, check = self._store, CommitCheck(self._store, partial=self._store.reader.partial)
         alive = roots_of(store)
         history, unreadable = check.lineage(alive)
         self._commits = {damage.commit: damage for damage in unreadable}

@@ -87,7 +87,7 @@ class Marking:
         firm = firm_roots(self._log.ledger, leases)
         fresh = self.lineage.grow(firm, soft, self._is_deleted, self._graph.node)
         for commit in fresh:
-            for _ in reachable(self._reader, commit, self.marks):
+            for _ in reachable(self._reader, commit, self.marks, partial=self._reader.partial):
                 pass
             self._commits += 1
             self._progress("mark", self._commits, len(self.lineage.living))

@@ -27,6 +27,7 @@ class Reader:
 
     def __init__(self, catalog: Catalog, cache_bytes: int) -> None:
         self.catalog = catalog
+        self.partial = False  # whether a remote has what is missing here
         self.cache = GenerationCache(cache_bytes)
         self._heads: dict[tuple[bytes, int], dict[tuple[int, bytes], bytes]] = {}
 

@@ -145,7 +145,7 @@ class _Repair:
 
     def _walk(self, salvage: Salvage) -> None:
         """Ask for everything that commits need, so that what can be had is taken."""
-        check = CommitCheck(salvage)
+        check = CommitCheck(salvage, partial=self._store.reader.partial)
         alive = roots_of(self._store)
         history, _ = check.lineage(alive)
         for commit, value in history:

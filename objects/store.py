@@ -24,9 +24,11 @@ from piecrust.objects.disk import Disk, RealDisk, store_error
 from piecrust.objects.errors import StoreError, StoreReadOnly
 from piecrust.objects.format import SEGMENT_BYTES_MAX, STORE_DIRECTORY, Format, Layout
 from piecrust.objects.frame import Entry
+from piecrust.objects.graph import CommitGraph
 from piecrust.objects.housekeeping import restore_quarantine
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.lazy import is_lazy
 from piecrust.objects.lock import LOCK_SECONDS
 from piecrust.objects.opening import Parts, WritingParts, check_exists, open_for_reading, open_for_writing
 from piecrust.objects.oplog import Operation
@@ -50,6 +52,11 @@ class Store(StoreView):
         """For `open` alone."""
         super().__init__(parts.log, parts.reader)
         self.root_dir = root_dir
+        if is_lazy(parts.log.layout):
+            from piecrust.objects.remote.promise import promise_of
+
+            self._promise = promise_of(self)
+            parts.reader.partial = True
         self._writing = parts if isinstance(parts, WritingParts) else None
         self._pid = os.getpid()
         _open_stores.add(self)
@@ -125,12 +132,14 @@ class Store(StoreView):
         return self._writing is None
 
     @property
-    def index_directory(self) -> Path:
-        """Where caches are, of what can be made or asked for anew."""
-        return self._log.layout.index
+    def layout(self) -> Layout:
+        """Where the store's files are."""
+        return self._log.layout
 
     def close(self) -> None:
         """End the handle. Twice is fine."""
+        if self._promise is not None and self._dead is None:
+            self._promise.close()
         self._end("closed")
 
     def __enter__(self) -> Self:
@@ -220,17 +229,18 @@ class Store(StoreView):
 
         self._check()
         log, oldest = self._log, time.time_ns() - int(retention_seconds * 1e9)
+        graph = CommitGraph(self._reader.catalog, self._reader.load)  # not what a lazy clone would ask for
         try:
             if dry_run:
                 self.refresh()
-                return find_garbage(log, self._reader, self._graph, progress, oldest_time=oldest)
+                return find_garbage(log, self._reader, graph, progress, oldest_time=oldest)
             parts = self._to_write()
             with parts.upkeep.alone:
                 return Collector(
                     parts.log,
                     self._reader,
                     parts.lock,
-                    self._graph,
+                    graph,
                     progress,
                     oldest_time=oldest,
                     keep_quarantine=keep_quarantine,

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from piecrust.objects.access import ObjectReader
+from piecrust.objects.access import ObjectReader, Promise
 from piecrust.objects.batch import Batch, BatchView
 from piecrust.objects.disk import store_error
-from piecrust.objects.errors import CorruptStore, StoreClosed, UnknownRef
+from piecrust.objects.errors import CorruptStore, ObjectNotFound, StoreClosed, UnknownRef
 from piecrust.objects.frame import Encoding, Entry, EntryFlags
 from piecrust.objects.frame_check import StoredObject
 from piecrust.objects.graph import CommitGraph, CommitNode
@@ -36,6 +36,7 @@ class StoreView:
         self._graph = CommitGraph(reader.catalog, self.load)
         self._batches: dict[int, Batch] = {}  # by thread
         self._dead: str | None = None
+        self._promise: Promise | None = None  # what has the objects that are missing here
 
     @property
     def damage(self) -> tuple[CorruptStore, ...]:
@@ -53,12 +54,18 @@ class StoreView:
         Raises:
             ObjectNotFound: the store doesn't have it.
             CorruptObject: what the store has under this address is something else.
+            RemoteUnavailable, CorruptRemote: it is a lazy clone, and the remote doesn't give what is missing here.
         """
         batch = self._own_batch()
-        return self._reader.load(kind, address) if batch is None else batch.load(kind, address)
+        try:
+            return self._reader.load(kind, address) if batch is None else batch.load(kind, address)
+        except ObjectNotFound:
+            if self._promise is None:
+                raise
+            return self._promise.load(kind, address)
 
     def contains(self, kind: Kind, address: bytes, /) -> bool:
-        """Whether the store has the object; it may still turn out corrupt."""
+        """Whether the store has the object; it may still turn out corrupt. What a lazy clone lacks doesn't count."""
         batch = self._own_batch()
         return self._reader.contains(kind, address) if batch is None else batch.contains(kind, address)
 

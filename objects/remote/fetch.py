@@ -77,7 +77,7 @@ def fetch(
     """
     refs = RemoteRefs(storage).everything()
     store.refresh()
-    arrival = Arrival(store, storage, store.index_directory)
+    arrival = Arrival(store, storage, store.layout.index)
     examination = Examination(store, arrival, storage.name)
     taken, packs = TakenPacks(store, name), 0
     tips = [tip for tip in dict.fromkeys(refs.values()) if not examination.is_here(tip)]

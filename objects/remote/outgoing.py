@@ -33,7 +33,7 @@ from piecrust.objects.store import Store
 from piecrust.objects.table import Coverage, pack_place
 from piecrust.objects.table_writer import Records, build_table, exhaust
 
-PACK_BYTES: Final = 24 << 20  # a pack is ended when it has so many
+PACK_BYTES: Final = 32 << 20  # a pack is ended when it has so many
 
 _FRAME_OBJECTS: Final = 64  # that share a head
 _FRAME_COMMITS: Final = 256

@@ -17,7 +17,7 @@ from piecrust.objects.remote.remote_table import RemoteTable, open_remote_table
 from piecrust.objects.remote.storage import Storage
 from piecrust.objects.table import TableDamaged
 
-_THREADS: Final = 8  # that open indexes
+_THREADS: Final = 8  # that ask indexes
 _CACHE_BYTES: Final = 8 << 20
 _SPAN_BYTES_MAX: Final = 8 << 20  # that are read at once
 _GAP_BYTES_MAX: Final = 64 << 10  # that are read along, rather than ask twice
@@ -95,19 +95,20 @@ class _RemoteCatalog(Catalog):
         super().__init__(_never)
         self._storage, self._cache = storage, cache
         self._packs: list[tuple[RemoteTable, RemoteSource]] | None = None
+        self._pool = ThreadPoolExecutor(_THREADS, "piecrust remote")
 
     def locate(self, kind: Kind, address: bytes) -> Location | None:
         """Where an object is; what is whole goes before what is a delta."""
         if self._packs is None:
-            with ThreadPoolExecutor(_THREADS, "piecrust remote") as pool:
-                self._packs = list(pool.map(self._opened, list_packs(self._storage)))
-        found: Location | None = None
-        for table, source in self._packs:
-            for match in table.find(kind, address):
-                here = Location(source, match.offset, match.length, match.encoding, match.flags)
-                if found is None or here.encoding < found.encoding:
-                    found = here
-        return found
+            self._packs = list(self._pool.map(self._opened, list_packs(self._storage)))
+        tables = [table for table, _ in self._packs]
+        answers = self._pool.map(lambda table: list(table.find(kind, address)), tables)
+        found = [
+            Location(source, match.offset, match.length, match.encoding, match.flags)
+            for (_, source), matches in zip(self._packs, answers, strict=True)
+            for match in matches
+        ]
+        return min(found, key=lambda location: location.encoding, default=None)
 
     def _opened(self, pack: RemotePack) -> tuple[RemoteTable, RemoteSource]:
         table = open_remote_table(self._storage, pack, self._cache)

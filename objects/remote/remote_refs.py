@@ -131,4 +131,5 @@ class RemoteRefs:
             if now is not None and (old is None or now.tag != old.tag):
                 expected, actual = old.commit if old else None, now.commit
                 raise NonFastForward(name, expected, actual)
-        raise lost or RemoteUnavailable(self._storage.name, f"moving {name}", "it was refused, for no visible reason")
+        reason = lost.reason if lost else "it was refused, for no visible reason"
+        raise RemoteUnavailable(self._storage.name, f"moving {name}", reason) from lost

@@ -34,7 +34,7 @@ from piecrust.objects.table import (
 
 REMOTE_TABLE_SUFFIX = ".remote"
 
-_HEAD_BYTES = 8192  # most tables' lists are shorter: one read gets them
+_HEAD_BYTES = 2048  # most tables' lists are shorter: one read gets them
 
 
 class RemoteTable(Table):

@@ -25,7 +25,6 @@ from piecrust.objects.remote.storage import Storage
 from piecrust.objects.remote.taken import TakenPacks
 from piecrust.objects.store import Store
 
-FILE: Final = "REMOTES"
 DEFAULT_REMOTE: Final = "origin"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -45,7 +44,7 @@ class Remotes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._path = store.index_directory.parent / FILE
+        self._path = store.layout.remotes
 
     def __iter__(self) -> Iterator[RemoteEntry]:
         """All of them, by name."""
@@ -131,7 +130,7 @@ def _decoded(value: Any) -> dict[str, RemoteEntry]:
 
 
 def _replace(path: Path, text: str) -> None:
-    draft = path.parent / "tmp" / FILE
+    draft = path.parent / "tmp" / path.name
     with draft.open("w") as file:
         file.write(text)
         file.flush()

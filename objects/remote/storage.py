@@ -59,4 +59,7 @@ class Storage:
             except RemoteUnavailable:
                 continue
         self.pause(_ATTEMPTS - 1)
-        return ask()
+        try:
+            return ask()
+        except RemoteUnavailable as error:
+            raise RemoteUnavailable(self.name, error.operation, error.reason) from error

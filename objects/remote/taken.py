@@ -22,7 +22,7 @@ class TakenPacks:
     """The list of one remote."""
 
     def __init__(self, store: Store, remote: str) -> None:
-        self._path = store.index_directory / f"{remote}.taken"
+        self._path = store.layout.index / f"{remote}.taken"
         self._store = store
         self._names = self._read()
 
