@@ -34,6 +34,9 @@ def gc(
     keep_quarantine: Annotated[
         bool, typer.Option("--keep-quarantine", help="Leave what is replaced in quarantine/ until the next run.")
     ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Bring back what the last run left in quarantine/, and remove nothing.")
+    ] = False,
 ) -> Outcome:
     """Remove what nothing refers to: deleted commits, replaced working states, undone work that is old.
 
@@ -43,9 +46,17 @@ def gc(
     Examples:
       piecrust gc --dry-run
       piecrust gc --keep-days 0
+      piecrust gc --keep-quarantine
+      piecrust gc --restore
     """
     from piecrust.objects.store import RETENTION_SECONDS
 
+    if restore:
+        if dry_run or keep_quarantine or days is not None:
+            raise UsageError("--restore goes with no other option")
+        with opened(context) as at:
+            packs = at.store.restore_collected()
+        return Outcome({"restored_packs": packs}, [f"{count(packs, 'pack')} brought back from quarantine"])
     if days is not None and days < 0:
         raise UsageError("--keep-days takes a number from 0 on")
     seconds = RETENTION_SECONDS if days is None else days * DAY_SECONDS

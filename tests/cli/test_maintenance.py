@@ -32,6 +32,17 @@ def test_gc_tells_what_it_would_remove_and_removes_it(undone: Command) -> None:
     undone("gc", "--keep-days", "-1", code=2)
 
 
+def test_what_gc_left_in_quarantine_comes_back(undone: Command) -> None:
+    before = undone.json("gc", "--dry-run", "--keep-days", "0")["objects_dead"]
+    undone("gc", "--keep-days", "0", "--keep-quarantine")
+    assert undone.json("gc", "--dry-run", "--keep-days", "0")["objects_dead"] < before
+    assert undone.json("gc", "--restore")["restored_packs"] > 0
+    assert undone.json("gc", "--restore")["restored_packs"] == 0
+    assert undone.json("fsck")["clean"]
+    assert undone("query", "counter", "read_value").stdout == "255\n"
+    undone("gc", "--restore", "--dry-run", code=2)
+
+
 def test_gc_keeps_what_is_not_committed(counting: Command) -> None:
     counting("call", "counter", "increment")
     counting("gc", "--keep-days", "0")
