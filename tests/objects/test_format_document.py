@@ -12,7 +12,7 @@ from support.plain_store import PlainStore
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "golden" / "stores" / "version-1"
 
 
-@pytest.mark.parametrize("name", ["log", "packs"])
+@pytest.mark.parametrize("name", ["log", "packs", "sealed"])
 def test_the_document_is_enough_to_read_a_store(name: str, tmp_path: Path) -> None:
     unpack(GOLDEN / f"{name}.tar.xz", tmp_path)
     expected = json.loads((GOLDEN / f"{name}.json").read_text())

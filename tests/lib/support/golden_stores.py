@@ -1,8 +1,8 @@
 """Golden stores: small stores of each version of the format, with what must be read from them.
 
-    python -m support.golden_stores DIRECTORY        (with tests/lib on the path)
+    python -m support.golden_stores DIRECTORY [NAME ...]        (with tests/lib on the path)
 
-writes those of the present version. They are made once for each version and kept for ever.
+writes those of the present version, or some of them. They are made once for each version and kept for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
 from piecrust.objects.refs import Symbolic
+from piecrust.objects.sealing import seal
 from piecrust.objects.store import Store
 
 from support.crashes import rotate
@@ -68,7 +69,29 @@ def in_packs(store: Store) -> None:
     make_commit(store, b"the last", parent=head, branch="main")
 
 
-STORES: dict[str, Callable[[Store], None]] = {"log": in_the_log, "packs": in_packs}
+def sealed_after_collecting(store: Store) -> None:
+    """A log that says of files, and nothing of commits that are condemned, after garbage was collected."""
+    head: CommitId | None = None
+    for number in range(6):
+        head = make_commit(store, b"%8d" % number, parent=head, branch="main")
+    transaction = store.transaction()
+    transaction.delete(make_commit(store, b"garbage "))
+    transaction.publish(Operation("delete"))
+    store.gc(retention_seconds=0)
+    for number in range(4):
+        head = make_commit(store, b"more%4d" % number, parent=head, branch="main")
+    rotate(store)
+    head = make_commit(store, b"active  ", parent=head, branch="main")
+    parts = store._to_write()
+    parts.upkeep.run(lambda: seal(parts.log, parts.lock, store._graph))  # of the closed segment alone
+    make_commit(store, b"the last", parent=head, branch="main")
+
+
+STORES: dict[str, Callable[[Store], None]] = {
+    "log": in_the_log,
+    "packs": in_packs,
+    "sealed": sealed_after_collecting,
+}
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -97,16 +120,16 @@ def unpack(archive: Path, directory: Path) -> None:
         tar.extractall(directory, filter="data")
 
 
-def make(directory: Path) -> None:
-    """Make the stores of this version."""
+def make(directory: Path, names: Iterable[str] = STORES) -> None:
+    """Make the stores of this version that have these names."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, fill in STORES.items():
+    for name in names:
         with TemporaryDirectory() as scratch:
             root = Path(scratch)
             Store.create(root, segment_bytes_max=1 << 16)
             clock = iter(range(1_700_000_000 * 10**9, 2**63, 10**9))
             with Store.open(root, background=False, clock=lambda clock=clock: next(clock)) as store:
-                fill(store)
+                STORES[name](store)
                 described = describe(store)
             (root / ".piecrust" / "DURABLE").unlink()
             with tarfile.open(directory / f"{name}.tar.xz", "w:xz") as tar:
@@ -141,4 +164,4 @@ def _ancestors(store: Store) -> set[CommitId]:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), sys.argv[2:] or STORES)
