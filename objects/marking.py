@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from piecrust.objects.errors import InvalidFormat
+from piecrust.objects.errors import InvalidFormat, ObjectNotFound
 from piecrust.objects.frame import Encoding, decode_head
-from piecrust.objects.graph import CommitGraph
+from piecrust.objects.graph import CommitGraph, CommitNode
 from piecrust.objects.ids import ID_BYTES, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.log_reader import LogReader
@@ -85,7 +85,7 @@ class Marking:
 
     def _take_in(self, leases: Iterable[CommitId], soft: Iterable[CommitId]) -> None:
         firm = firm_roots(self._log.ledger, leases)
-        fresh = self.lineage.grow(firm, soft, self._is_deleted, self._graph.node)
+        fresh = self.lineage.grow(firm, soft, self._is_deleted, self._node)
         for commit in fresh:
             for _ in reachable(self._reader, commit, self.marks, partial=self._reader.partial):
                 pass
@@ -94,6 +94,12 @@ class Marking:
         for commit in self.lineage.tombstones:
             if (Kind.COMMIT, commit) not in self.marks:
                 self.marks.add((Kind.COMMIT, commit))
+
+    def _node(self, commit: CommitId) -> CommitNode:
+        """A commit in the graph, which also remembers those that were collected."""
+        if self._reader.catalog.locate(Kind.COMMIT, commit) is None:
+            raise ObjectNotFound(Kind.COMMIT, commit)
+        return self._graph.node(commit)
 
     def _is_deleted(self, commit: CommitId) -> bool:
         ledger, location = self._log.ledger, self._reader.catalog.locate(Kind.COMMIT, commit)
