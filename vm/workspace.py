@@ -9,14 +9,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from piecrust.objects.errors import UnknownRevision
+from piecrust.objects.errors import Conflict, ObjectNotFound, UnknownRevision
 from piecrust.objects.ids import ZERO, CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation, OperationRecord
+from piecrust.objects.reach import reachable
 from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, DEFAULT_HEAD, DRAFT, HEAD, PINS, Symbolic
 from piecrust.objects.store import Store
 from piecrust.objects.transaction import Transaction
@@ -134,7 +135,7 @@ class Workspace:
 
         Raises:
             NothingToUndo: There is none, or it can not be taken back.
-            Conflict: A ref is not where that operation had put it.
+            Conflict: A ref is not where that operation had put it; or what it took away was collected.
         """
         record = _last_in_effect(self._store.operations())
         if record is None:
@@ -147,7 +148,7 @@ class Workspace:
 
         Raises:
             NothingToRedo: The last operation that is in effect was no `undo`.
-            Conflict: A ref is not where it was before that operation.
+            Conflict: A ref is not where it was before that operation; or what it had brought was collected.
         """
         sequence = _last_undone(self._store.operations())
         record = next((r for r in self._store.operations() if r.sequence == sequence), None)
@@ -180,11 +181,31 @@ class Workspace:
         for name, change in record.ref_changes.items():
             before, after = (change.after, change.before) if backwards else (change.before, change.after)
             transaction.set_ref(name, after, expected=before)
-        for commit in record.deleted if backwards else record.kept:
+        again = record.deleted if backwards else record.kept
+        whole = self._whole(again)
+        # Commits that came without states were never kept: they are there for the sake of others.
+        if len(whole) < len(again) and not (backwards and (record.kept or record.ref_changes)):
+            gone = next(commit for commit in again if commit not in whole)
+            raise Conflict(f"commit {gone.hex()}", "its state", "nothing: it was collected")
+        for commit in whole:
             transaction.keep(commit)
         for commit in record.kept if backwards else record.deleted:
             transaction.delete(commit)
         transaction.publish(operation)
+
+    def _whole(self, commits: Collection[CommitId]) -> list[CommitId]:
+        """Those of some commits that are there with all that belongs to them."""
+        whole, seen = list[CommitId](), set[tuple[Kind, bytes]]()
+        for commit in commits:
+            try:
+                is_whole = all(self._store.contains(*item) for item in reachable(self._store, commit, seen))
+            except ObjectNotFound:
+                is_whole = False
+            if is_whole:
+                whole.append(commit)
+            else:
+                seen = set()  # what was missed was seen, too
+        return whole
 
 
 def _changes_something(record: OperationRecord) -> bool:

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from piecrust import (
@@ -26,6 +27,7 @@ from piecrust.vm.bundles import export_bundle, import_bundle
 from piecrust.vm.raw_memory import export_raw, import_raw
 from piecrust.vm.replay import commits_to_replay, replay
 from piecrust.vm.verdict import Holds
+from piecrust.vm.workspace import Workspace
 from support.fixtures import contract
 
 OpenVM = Callable[..., VM]
@@ -231,3 +233,40 @@ def test_a_state_without_history_survives_the_collection_of_garbage(
     vm.export("main", tmp_path / "all")
     other.import_bundle(tmp_path / "all")
     assert [told.holds for told in other.replay("main", workers=1)] == [Holds.YES] * 3
+
+
+@pytest.mark.parametrize("options", [{}, {"history": False}, {"contracts": [COUNTER]}])
+def test_an_import_is_taken_back_and_done_again(
+    vm: VM, counting: list[CommitId], open_vm: OpenVM, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    vm.export("main", tmp_path / "bundle", **options)
+    other = open_vm(tmp_path / "other")
+    tip = other.import_bundle(tmp_path / "bundle").tip
+    brought, workspace = other.commits(), Workspace(other.store)
+    workspace.undo()
+    assert other.commits() == []
+    with pytest.raises(UnknownRevision):
+        other.session(tip)
+    workspace.redo()
+    assert other.commits() == brought
+    assert value(other, tip) == value(vm, counting[-1])
+    workspace.undo()
+    other.gc()
+    assert other.commits() == []
+    with pytest.raises(Conflict, match="collected"):
+        workspace.redo()
+    other.gc()
+    assert other.import_bundle(tmp_path / "bundle").tip == tip
+    assert value(other, tip) == value(vm, counting[-1])
+
+
+def test_a_commit_whose_state_was_collected_is_not_taken_back(vm: VM, counting: list[CommitId]) -> None:
+    vm.delete_commit(counting[0])
+    Workspace(vm.store).undo()
+    assert counting[0] in vm.commits()
+    vm.delete_commit(counting[0])
+    vm.gc()
+    with pytest.raises(Conflict, match="collected"):
+        Workspace(vm.store).undo()
+    vm.gc()
+    assert value(vm, counting[-1]) == 255
