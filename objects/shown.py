@@ -68,12 +68,12 @@ def _open(shown: Shown, places: list[Place | None], wanted: list[int], *, zero_l
     columns = zip(*[nothing if place is None else place.children() for place in places], strict=True)
     for digit, children in enumerate(columns):
         below = [p for p in wanted if p >> (height - 1) * BITS[shape.arity] & shape.arity - 1 == digit]
-        hashes = {ZERO if child is None else child.hash for child in children}
         if below and (any(children) or (zero_leaves and height == 1)):
             shown.codes[number] |= OPENED << 2 * digit
             if height > 1:
                 _open(shown, list(children), below, zero_leaves=zero_leaves)
             continue
+        hashes = {ZERO if child is None else child.hash for child in children}
         _check_equal(hashes)
         if hashes != {ZERO}:
             shown.codes[number] |= PRUNED << 2 * digit

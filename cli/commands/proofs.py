@@ -163,22 +163,28 @@ def verify(
     root: Annotated[
         str | None, typer.Option("--root", metavar="HEX", help="The state root that it must be about (64 digits).")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="HEX", help="The ancestor, or the older commit of a difference (64 digits)."),
+    ] = None,
 ) -> Outcome:
     """Check a proof, without a store; the exit code is 0 if it holds and 1 if not.
 
-    Without --commit or --root the proof is only checked in itself: look at what it is about.
+    Without --commit or --root the proof is only checked in itself: look at what it is about. A state root alone does
+    for proofs made with --bare, as it binds no ids.
 
     Examples:
       piecrust verify value.proof --commit 9f3a41...
     """
     expected = None if commit is None else _id(CommitId, commit)
     state_root = None if root is None else _id(StateRoot, root)
-    claim = _verified(file, expected, state_root)
+    older = None if base is None else _id(CommitId, base)
+    claim = _verified(file, expected, state_root, older)
     style = settings(context).style
     asked = expected is not None or state_root is not None
     warnings = [] if asked else ["nothing says which commit it should be about: see the claim"]
-    if isinstance(claim, DifferenceClaim) and asked:
-        warnings.append(f"compare the older commit, too: {claim.old.id.hex()}")
+    if isinstance(claim, DifferenceClaim) and asked and older is None:
+        warnings.append(f"nothing says that it should start from this commit: {claim.old.id.hex()} (--base)")
     lines = [style.added("The proof holds."), *claim_lines(claim, style)]
     return Outcome({"holds": True, "claim": claim_data(claim)}, lines, warnings=warnings)
 
@@ -189,17 +195,19 @@ def inspect(context: typer.Context, file: File) -> Outcome:
     Examples:
       piecrust inspect value.proof
     """
-    claim = _verified(file, None, None)
+    claim = _verified(file)
     return Outcome({"claim": claim_data(claim)}, claim_lines(claim, settings(context).style), paged=True)
 
 
-def _verified(file: str, commit: bytes | None, state_root: bytes | None) -> Verified:
+def _verified(
+    file: str, commit: bytes | None = None, state_root: bytes | None = None, base: bytes | None = None
+) -> Verified:
     try:
         proof = read_bytes(file, PROOF_BYTES_MAX)
     except UsageError as error:  # a file that is too long for a proof is none
         raise ProofIsFalse(f"the proof does not hold: {error}") from None
     try:
-        return verify_proof(proof, commit=commit, state_root=state_root)
+        return verify_proof(proof, commit=commit, state_root=state_root, base=base)
     except InvalidProof as error:
         raise ProofIsFalse(f"the proof does not hold: {error.reason}") from None
 

@@ -73,7 +73,11 @@ def test_the_envelope_of_a_verdict_says_whether_it_holds(proven: Command) -> Non
 def test_the_older_commit_of_a_difference_must_be_compared(proven: Command) -> None:
     proven("prove", "main", "--difference", "main~1", "-o", "difference.proof")
     answer = proven("verify", "difference.proof", "--commit", commit_of(proven, "main"))
-    assert f"compare the older commit, too: {commit_of(proven, 'main~1')}" in answer.stderr
+    older = commit_of(proven, "main~1")
+    assert older in answer.stderr
+    words = ["verify", "difference.proof", "--commit", commit_of(proven, "main"), "--base"]
+    assert not proven(*words, older).stderr
+    proven(*words, commit_of(proven, "main~2"), code=1)
 
 
 def test_a_range_beyond_the_memory_is_not_provable(proven: Command) -> None:
@@ -109,6 +113,9 @@ def test_a_proof_under_the_bare_root_binds_no_ids(proven: Command) -> None:
     claim = proven.json("verify", "bare.proof", "--root", made["state_root"])["claim"]
     assert claim["commit"] is None
     proven("verify", "bare.proof", "--commit", made["commit"], code=1)
+    proven("prove", "main", "counter", "-o", "bound.proof")
+    answer = proven("verify", "bound.proof", "--root", made["state_root"], code=1)
+    assert "which a state root doesn't bind" in answer.stderr
 
 
 @pytest.mark.parametrize(

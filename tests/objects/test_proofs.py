@@ -243,6 +243,32 @@ def test_a_proof_is_about_one_commit():
     assert verify(proof).commit.message == "step 1"
 
 
+def test_a_state_root_alone_does_not_do_for_a_proof_about_a_commit():
+    """A made-up commit has the root that is trusted, and ids, owners and lengths that it never had."""
+    objects, pages = MemoryObjects(), {0: noise("x")}
+    true = write_state(objects, EMPTY_STATE, [change(1, pages)])
+    false = write_state(objects, EMPTY_STATE, [change(2, pages, length=1 << 32)])
+    assert true.state_root == false.state_root
+    made_up = put_commit(objects, false, [], None)
+    proof = prove_state(objects, made_up, [RangeOf(contract(2), 0, 32)])
+    difference = prove_difference(objects, put_commit(objects, EMPTY_STATE, [], None), made_up)
+    for about_a_commit in (proof, difference):
+        with pytest.raises(InvalidProof, match="which a state root doesn't bind"):
+            verify(about_a_commit, state_root=true.state_root)
+        verify(about_a_commit, state_root=true.state_root, commit=made_up)
+
+
+def test_what_a_claim_starts_from_is_compared():
+    proof = prove_difference(WORLD.objects, *WORLD.commits[:2])
+    assert verify(proof, commit=WORLD.commits[1], base=WORLD.commits[0]).old.id == WORLD.commits[0]
+    ancestry = prove_ancestry(OBJECTS, LINE[3], HEAD)
+    assert verify(ancestry, commit=HEAD, base=LINE[3]).ancestor == LINE[3]
+    state = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
+    for other in (proof, ancestry, state):
+        with pytest.raises(InvalidProof, match="older commit"):
+            verify(other, base=WORLD.commits[2])
+
+
 def test_a_claim_is_not_a_boolean():
     for proof in (
         prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))]),
@@ -501,7 +527,7 @@ def test_what_is_no_proof_is_refused(wrong):
 @pytest.mark.parametrize("wrong", ["ab" * 32, b"ab", 7, bytes(33)], ids=repr)
 def test_what_is_no_id_is_refused(wrong):
     proof = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
-    for trusted in ({"commit": wrong}, {"state_root": wrong}):
+    for trusted in ({"commit": wrong}, {"state_root": wrong}, {"base": wrong}):
         with pytest.raises(InvalidProof, match="32 bytes"):
             verify(proof, **trusted)
 

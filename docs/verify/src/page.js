@@ -51,8 +51,9 @@ async function show(bytes, trusted) {
   try {
     const claim = shown(await verify(bytes));
     const about = NAMES[claim[0]](claim[1], claim[2]);
-    const ids = claim[0] === "difference" || claim[0] === "ancestry" ? [claim[2]] : [claim[1], claim[2]];
-    if (trusted && !ids.includes(trusted)) throw new InvalidProof(`it is about ${ids.filter(Boolean).join(", ")}`);
+    // A state root binds no ids: it does for proofs without a commit alone.
+    const [id, kind] = claim[0] !== "state" ? [claim[2], "commit"] : claim[1] ? [claim[1], "commit"] : [claim[2], "state root"];
+    if (trusted && trusted !== id) throw new InvalidProof(`it is about ${kind} ${id}`);
     verdict.className = "holds";
     verdict.textContent = trusted ? "The proof holds, for what you trust." : "The proof holds. Compare what it is about with what you trust.";
     for (const [name, value] of about) line(claims, name, value);
