@@ -44,7 +44,9 @@ def candidates(words: Sequence[str], incomplete: str) -> list[Candidate]:
 
     line = _read(get_command(app), words)
     if line.awaiting is not None:
-        return _values(line, line.awaiting, incomplete)
+        return _values(line, line.awaiting, incomplete.removeprefix("="))
+    if incomplete.startswith("--") and "=" in incomplete and not line.only_arguments:
+        return _values_of_option(line, *incomplete.split("=", 1))
     if incomplete.startswith("-") and not line.only_arguments:
         return _begin(_options(line.command), incomplete)
     names = getattr(line.command, "commands", None)
@@ -53,11 +55,20 @@ def candidates(words: Sequence[str], incomplete: str) -> list[Candidate]:
     return _values(line, _argument_at(line.command, len(line.arguments)), incomplete)
 
 
+def _values_of_option(line: Line, name: str, incomplete: str) -> list[Candidate]:
+    """The values of `--option=value` in one word."""
+    option = _option(line.command, name)
+    found = [] if option is None or option.is_flag else _values(line, option, incomplete)
+    return [Candidate(f"{name}={candidate.word}", candidate.description) for candidate in found]
+
+
 def _read(root: Any, words: Sequence[str]) -> Line:
     """Follow the words from the root command on, as its parser would."""
     line = Line(command=root)
     for word in words:
         if line.awaiting is not None:
+            if word == "=":  # bash makes three words of `--option=value`
+                continue
             if "--directory" in line.awaiting.opts:
                 line.directory = Path(word)
             line.awaiting = None
@@ -189,7 +200,8 @@ _piecrust() {
     local -a found
     local line
     while IFS= read -r line; do
-        found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+        local word="${${line%%$'\t'*}//:/\\:}" about="${line#*$'\t'}"
+        found+=("$word${about:+:$about}")
     done < <(piecrust completion --words $((CURRENT - 1)) -- "${words[@]}" 2>/dev/null)
     if (( $#found )); then _describe 'piecrust' found; else _files; fi
 }
@@ -198,8 +210,13 @@ compdef _piecrust piecrust
     "fish": r"""
 function __piecrust
     set -l words (commandline -opc)
-    piecrust completion --words (count $words) -- $words (commandline -ct) 2>/dev/null
+    set -l found (piecrust completion --words (count $words) -- $words (commandline -ct) 2>/dev/null)
+    if count $found >/dev/null
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c piecrust -a '(__piecrust)'
+complete -c piecrust -f -a '(__piecrust)'
 """,
 }

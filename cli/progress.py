@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +28,25 @@ class Progress:
         self._next = time.monotonic() + DELAY_SECONDS
         self._enabled = stream.isatty()
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody sees it."""
+        return self._enabled
+
     def update(self, done: int, total: int | None = None) -> None:
         """Say that `done` of `total` items are done (None: nobody knows how many there are)."""
-        if not self._enabled or time.monotonic() < self._next:
-            return
+        if self._enabled and time.monotonic() >= self._next:
+            self._show(bar(self._label, done, total))
+
+    def tick(self, seconds: float) -> None:
+        """Say how long it has taken."""
+        if self._enabled and time.monotonic() >= self._next:
+            self._show(f"{self._label} {seconds:.0f} s")
+
+    def _show(self, text: str) -> None:
         self._next = time.monotonic() + REFRESH_SECONDS
         self._shown = True
-        self._stream.write(f"\r\x1b[K{bar(self._label, done, total)}")
+        self._stream.write(f"\r\x1b[K{text}")
         self._stream.flush()
 
     def tell(self, what: str, done: int, total: int) -> None:
@@ -71,3 +84,28 @@ def progress(label: str) -> Iterator[Progress]:
         yield shown
     finally:
         shown.close()
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """The seconds that have passed, on stderr, for the time of a block that cannot say how far it is.
+
+    A thread of its own counts them: a contract that runs or is compiled gives Python no turn.
+    """
+    with progress(label) as shown:
+        if not shown.enabled:
+            yield
+            return
+        start, over = time.monotonic(), threading.Event()
+
+        def count() -> None:
+            while not over.wait(REFRESH_SECONDS):
+                shown.tick(time.monotonic() - start)
+
+        counter = threading.Thread(target=count, name="progress", daemon=True)
+        counter.start()
+        try:
+            yield
+        finally:
+            over.set()
+            counter.join()

@@ -11,6 +11,7 @@ from piecrust.cli.arguments import rust_type
 from piecrust.cli.changes import read_memory
 from piecrust.cli.command import settings
 from piecrust.cli.command_errors import UsageError
+from piecrust.cli.interfaces import function_in, result_type
 from piecrust.cli.value_writer import json_value, show_value
 from piecrust.cli.working_state import open_vm
 from piecrust.vm.errors import CallFailed, ContractDoesNotExist, DecodeError
@@ -54,7 +55,7 @@ def value_differences(
         old: the revision of one side.
         new: that of the other; anything that is no revision stands for the working state.
         changes: the contracts to look at.
-        questions: query functions and their types, as `FUNCTION:TYPE`.
+        questions: query functions, as `FUNCTION:TYPE`, or `FUNCTION` where interfaces give the type.
     """
     found = {change.id: list(_mapped_values(at, change)) for change in changes}
     asked = [_question(text) for text in questions]
@@ -62,7 +63,8 @@ def value_differences(
         return found
     with open_vm(settings(context), read_only=True) as vm:
         for change in changes:
-            for function, rust in asked:
+            for function, written in asked:
+                rust = written or _returned(at, change, function)
                 sides = [_answer(at, vm, revision, change.id, function, rust) for revision in (old, new)]
                 if sides[0] != sides[1]:
                     (old_text, old_data), (new_text, new_data) = sides
@@ -95,11 +97,23 @@ def _decoded(value: NamedValue, data: bytes) -> tuple[str, Any]:
     return show_value(rust, decoded), json_value(rust, decoded)
 
 
-def _question(text: str) -> tuple[str, RustType]:
+def _question(text: str) -> tuple[str, RustType | None]:
     function, colon, name = text.partition(":")
-    if not colon or not function:
+    if not function:
         raise UsageError(f"{text!r} is not FUNCTION:TYPE", hints=["--query read_value:i64"])
-    return function, rust_type(name)
+    return function, rust_type(name) if colon else None
+
+
+def _returned(at: WorkingState, change: ChangedContract, function: str) -> RustType:
+    """What a function returns, as the contract's interface says."""
+    record = change.new or change.old
+    described = None if record is None else function_in(at.interface_of(record), function)
+    rust = result_type(described, None)
+    if rust is None:
+        raise UsageError(
+            f"what {function!r} of {at.label(change.id)} returns is not known", hints=[f"--query {function}:i64"]
+        )
+    return rust
 
 
 def _answer(

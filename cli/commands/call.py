@@ -25,6 +25,7 @@ from piecrust.cli.execution import (
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.host_queries import register_host_queries
 from piecrust.cli.interfaces import function_in, result_type
+from piecrust.cli.progress import waiting
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, trace_lines, value_line
 from piecrust.cli.working_state import opened_vm
 from piecrust.objects import contract_map
@@ -81,7 +82,7 @@ def call(
         options: dict[str, Any] = {"feed": fed} if feed else {}
         method = run.session.feeder_call if feed else run.session.call
         operation = logged("call", contract, function, *(arguments or ()))
-        with telling_functions(run.at, target, function), saving(run.session, operation):
+        with waiting(f"call {function}"), telling_functions(run.at, target, function), saving(run.session, operation):
             receipt = method(
                 target,
                 function,
@@ -188,6 +189,7 @@ class _Question:
         passed = values(self._words, described, lambda name: at.contract(name, state))
         rust = result_type(described, self._returns)
         with (
+            waiting(f"query {self._function}"),
             telling_functions(at, target, self._function, state),
             self._vm.session(meta=self._metadata, **where) as session,
         ):

@@ -13,6 +13,7 @@ from piecrust.cli.command_errors import UsageError
 from piecrust.cli.configuration import default_owner
 from piecrust.cli.contract_code import interface_of
 from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logged, saving
+from piecrust.cli.progress import waiting
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data
 from piecrust.cli.render import fields
 from piecrust.cli.working_state import alias_value
@@ -75,7 +76,7 @@ def deploy(
         # The id is known before the deployment, so the alias can be saved with it.
         contract_id = wanted or default_contract_id(wasm)
         refs: dict[str, RefValue | None] = {} if alias is None else {ALIASES + alias: alias_value(contract_id)}
-        with saving(run.session, logged("deploy", Path(file).name, alias), refs):
+        with waiting("deploy"), saving(run.session, logged("deploy", Path(file).name, alias), refs):
             deployed, receipt = run.session.deploy(
                 wasm,
                 owner_bytes,
@@ -134,9 +135,10 @@ def migrate(
             if call is not None:
                 session.call(new, call, *passed, gas_limit=limit)
 
-        meanwhile = run.session.migrate(
-            target, wasm, fill, owner=owner_bytes, init=init_argument(init, wasm), gas_limit=limit
-        )
+        with waiting("migrate"):
+            meanwhile = run.session.migrate(
+                target, wasm, fill, owner=owner_bytes, init=init_argument(init, wasm), gas_limit=limit
+            )
         run.session.save_draft(logged("migrate", contract, Path(file).name))
         label = run.at.label(target)
     return Outcome(

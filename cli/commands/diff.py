@@ -44,7 +44,7 @@ def diff(
     ] = False,
     values: Annotated[
         list[str] | None,
-        typer.Option("--query", "-q", metavar="FUNCTION:TYPE", help="Compare what this function answers, decoded."),
+        typer.Option("--query", "-q", metavar="FUNCTION[:TYPE]", help="Compare what this function answers, decoded."),
     ] = None,
     show_map: Annotated[bool, typer.Option("--map", help="Draw the changed pages in the terminal.")] = False,
     svg: Annotated[str | None, typer.Option("--svg", metavar="FILE", help="Draw them into an SVG file.")] = None,

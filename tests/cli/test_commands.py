@@ -244,6 +244,8 @@ class TestDiff:
     def test_compares_what_queries_answer(self, counting: Command) -> None:
         lines = counting("diff", "main~2", "main", "--query", "read_value:i64").lines
         assert lines[2:] == ["  value: 253 -> 255", "  read_value: 253 -> 255"]
+        assert counting("diff", "main~2", "main", "--query", "read_value").lines == lines
+        counting("diff", "main~2", "main", "--query", "unknown", code=2)
         counting("call", "counter", "increment")
         values = counting.json("diff", "--query", "read_value:i64")["changes"][0]["values"]
         assert values == [

@@ -79,6 +79,13 @@ def test_values_of_a_fixed_choice(piecrust: Command) -> None:
     assert complete(piecrust, "completion", "") == ["bash", "zsh", "fish"]
 
 
+def test_values_of_an_option_in_the_same_word(counting: Command) -> None:
+    assert complete(counting, "query", "counter", "read_value", "--at=ma") == ["--at=main"]
+    assert complete(counting, "query", "counter", "read_value", "--at", "=", "ma") == ["main"]  # as bash splits it
+    assert complete(counting, "query", "counter", "read_value", "--at", "=") == ["HEAD", "main"]
+    assert complete(counting, "log", "--graph=") == complete(counting, "log", "--nope=m") == []
+
+
 def test_words_that_make_no_sense_have_no_completion(piecrust: Command) -> None:
     assert complete(piecrust, "nonsense", "") == []
     assert complete(piecrust, "status", "") == []
@@ -113,3 +120,25 @@ def test_bash_completes_with_the_script(counting: Command) -> None:
         check=True,
     )
     assert done.stdout == "counter\n"
+
+
+def test_fish_completes_with_the_script(counting: Command) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("there is no fish here")
+    program = (
+        "function piecrust; $PYTHON -m piecrust $argv; end\n"
+        f"{counting('completion', 'fish').stdout}\n"
+        "complete -C 'piecrust call cou'; complete -C 'piecrust deploy note'"
+    )
+    (counting.directory / "notes.wat").touch()
+    done = subprocess.run(
+        [fish, "--no-config", "-c", program],
+        cwd=counting.directory,
+        env={**os.environ, **counting.environment, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["counter", "notes.wat"]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.command import ROOT, TIMEOUT_SECONDS, Command
+from support.command import ROOT, TIMEOUT_SECONDS, Command, contract_file
 
 PROMPT = "ready> "
 MATCHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -84,6 +84,17 @@ def test_what_does_not_fit_on_the_screen_goes_through_the_pager(counting: Comman
         assert "paged:" not in terminal.type(f"{log} --no-pager")
         assert "paged:" not in terminal.type(f"{log} -n 1")
         assert "paged:" not in terminal.type(f"{log} | cat")
+
+
+def test_what_takes_long_shows_that_it_lives_and_takes_it_away_again(store: Command) -> None:
+    store("deploy", contract_file("endless"), "--alias", "endless")
+    environment = {name: value for name, value in store.environment.items() if value}
+    query = f"{shlex.quote(sys.executable)} -m piecrust query endless run --time-limit 1.5 --gas-limit {2**63}"
+    with shell(store.directory, environment) as terminal:
+        seen = terminal.type(query)
+        assert "\r\x1b[Kquery run 1 s\r\x1b[K" in seen
+        assert COLOURS.sub("", seen.rpartition("\r\x1b[K")[2]).startswith("Error: the call took longer than 1.5 s\n")
+        assert "query run" not in terminal.type(f"{query} 2>&1 | cat")
 
 
 def test_the_session_in_the_readme_is_what_a_new_user_sees(piecrust: Command) -> None:
