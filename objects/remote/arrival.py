@@ -1,7 +1,8 @@
 """Objects on their way from a remote into a store: verified as they come, and published in pieces.
 
 Commits are held back until `piecrust.objects.remote.examination` has followed them to all that they need. So what is
-cut off leaves nothing but objects that nobody asks for, and the next attempt finds them there.
+cut off leaves nothing but objects that nobody asks for, and commits that nobody can stand on; the next attempt finds
+them there.
 """
 
 from __future__ import annotations
@@ -97,6 +98,13 @@ class Arrival:
         missing = [item for item in dict.fromkeys(items) if not self.contains(*item)]
         for kind, address, value in self.remote.load_many(missing):
             self.take(kind, address, value)
+
+    def set_aside(self) -> None:
+        """Have what came in the store, commits as such without states, for the next attempt to find."""
+        for commit, value in self.commits.items():
+            self.pieces.objects.put_bare(commit, value)
+        if any(True for _ in self.pieces.objects.staged()):
+            self.pieces.publish()
 
     def _body(self, stored: StoredObject) -> bytes:
         kind, _, encoding, _, payload = stored

@@ -34,8 +34,9 @@ _CHECKED_BY_ADDRESS: Final = frozenset({Kind.PAGE, Kind.BYTECODE})
 class Examination:
     """What was found of the commits that came."""
 
-    def __init__(self, store: Store, arrival: Arrival, name: str) -> None:
-        """`name` is what errors call the remote."""
+    def __init__(self, store: Store, arrival: Arrival, name: str, set_aside: Collection[bytes]) -> None:
+        """`name` is what errors call the remote; `set_aside` are commits of a fetch that was cut off."""
+        self._set_aside = set_aside
         self.whole: set[CommitId] = set()  # that are there with their states
         self.bare: set[CommitId] = set()  # that are there for their descendants' sake
         self._store, self._arrival, self._name = store, arrival, name
@@ -48,6 +49,8 @@ class Examination:
     def new_commits(self, tips: Collection[CommitId]) -> list[tuple[CommitId, Commit]]:
         """What `tips` come from, and what that was restored from, up to commits that are here; parents first.
 
+        A commit that is here without its state, for it was deleted or lies beyond a clone's depth, stays as it is.
+
         Raises:
             CorruptRemote: one of them is missing, or not where its parents say.
         """
@@ -55,7 +58,7 @@ class Examination:
         todo = list(tips)
         while todo:
             here = todo.pop()
-            if here in found or self.is_here(here):
+            if here in found or self.is_here(here) or (here not in tips and self._stays_bare(here)):
                 continue
             found[here] = self.commit(here)
             todo += self._origins(found[here])
@@ -98,6 +101,9 @@ class Examination:
             else:
                 self.whole.add(identity)
         progress("check", len(commits), len(commits))
+
+    def _stays_bare(self, commit: CommitId) -> bool:
+        return self._store.contains(Kind.COMMIT, commit) and commit not in self._set_aside
 
     def _follow(self, identity: CommitId, commit: Commit) -> None:
         base = next((parent for parent in commit.parents if parent in self.whole or self.is_here(parent)), None)

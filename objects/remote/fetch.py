@@ -10,13 +10,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from piecrust.objects.bundle_writer import in_order
 from piecrust.objects.commit import Commit
-from piecrust.objects.errors import ObjectNotFound
+from piecrust.objects.errors import ObjectNotFound, StoreError
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
@@ -78,25 +79,32 @@ def fetch(
     refs = RemoteRefs(storage).everything()
     store.refresh()
     arrival = Arrival(store, storage, store.layout.index)
-    examination = Examination(store, arrival, storage.name)
     taken, packs = TakenPacks(store, name), 0
+    examination = Examination(store, arrival, storage.name, taken.commits)
     tips = [tip for tip in dict.fromkeys(refs.values()) if not examination.is_here(tip)]
-    if depth is not None:
-        taken.add([pack.name for pack in list_packs(storage)], settled=True)  # what of them is missing is not wanted
-    elif tips and extent is Extent.WHOLE:
-        packs = _take_packs(arrival, storage, taken, progress)
-    with store.keep_everything():
+    try:
         if depth is not None:
-            commits = _cut(examination, examination.new_commits(tips), refs.values(), depth)
-            gather_states(arrival, [commit for _, commit in commits])
-            examination.examine(commits, set(tips), progress)
-        elif extent is Extent.LAZY:
-            _glance(examination, tips)
-        else:
-            examination.examine(examination.new_commits(tips), set(tips), progress)
-        if contracts:
-            _gather_contracts(examination, arrival, refs.values(), contracts)
-        moved = _publish(store, name, arrival, examination, refs)
+            # What is missing of these is not wanted: no later fetch reads them as a whole.
+            taken.add([pack.name for pack in list_packs(storage)], settled=True)
+        elif tips and extent is Extent.WHOLE:
+            packs = _take_packs(arrival, storage, taken, progress)
+        with store.keep_everything():
+            if depth is not None:
+                commits = _cut(examination, examination.new_commits(tips), refs.values(), depth)
+                gather_states(arrival, [commit for _, commit in commits])
+                examination.examine(commits, set(tips), progress)
+            elif extent is Extent.LAZY:
+                _glance(examination, tips)
+            else:
+                examination.examine(examination.new_commits(tips), set(tips), progress)
+            if contracts:
+                _gather_contracts(examination, arrival, refs.values(), contracts)
+            moved = _publish(store, name, arrival, examination, refs)
+    except BaseException:
+        with contextlib.suppress(StoreError):
+            arrival.set_aside()
+            taken.add((), settled=False, commits=arrival.commits)
+        raise
     taken.add((), settled=True)
     return FetchReport(refs, moved, tuple(sorted(examination.whole)), packs)
 

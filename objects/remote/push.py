@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
@@ -80,6 +81,15 @@ def push(store: Store, storage: Storage, updates: Sequence[Update], progress: Pr
         CorruptRemote: a ref of the remote is damaged.
         ObjectNotFound, CorruptObject: the store lacks something of what is to be sent.
     """
+    with ExitStack() as leases:
+        for update in updates:
+            if update.commit is not None:
+                leases.enter_context(store.lease(update.commit))
+        store.refresh()
+        return _push(store, storage, updates, progress)
+
+
+def _push(store: Store, storage: Storage, updates: Sequence[Update], progress: Progress) -> PushReport:
     refs = RemoteRefs(storage)
     for update in updates:
         if update.commit is not None and store.is_deleted(update.commit):

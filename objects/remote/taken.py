@@ -16,6 +16,7 @@ from piecrust.objects.pack import PACK_SUFFIX, pack_name
 from piecrust.objects.store import Store
 
 _SETTLED: Final = "settled"
+_COMMIT: Final = "commit "
 
 
 class TakenPacks:
@@ -24,15 +25,19 @@ class TakenPacks:
     def __init__(self, store: Store, remote: str) -> None:
         self._path = store.layout.index / f"{remote}.taken"
         self._store = store
-        self._names = self._read()
+        self.commits: set[bytes] = set()  # that a fetch which was cut off has set aside
+        self._names: set[bytes] = set()
+        self._read()
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._names
 
-    def add(self, names: Iterable[bytes], *, settled: bool) -> None:
-        """Remember packs; `settled` if nothing of them waits for a fetch that was cut off."""
+    def add(self, names: Iterable[bytes], *, settled: bool, commits: Iterable[bytes] = ()) -> None:
+        """Remember packs; `settled` if nothing of them waits for a fetch that was cut off; else commits set aside."""
         self._names.update(names)
+        self.commits = set() if settled else self.commits | set(commits)
         lines = [_SETTLED if settled else str(self._store.generation), *sorted(name.hex() for name in self._names)]
+        lines += sorted(f"{_COMMIT}{commit.hex()}" for commit in self.commits)
         draft = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):  # it is a cache
             draft.write_text("\n".join(lines) + "\n")
@@ -44,11 +49,16 @@ class TakenPacks:
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def _read(self) -> set[bytes]:
+    def _read(self) -> None:
         try:
             first, *rest = self._path.read_text("ascii").splitlines()
         except (OSError, ValueError):
-            return set()
-        if first not in (_SETTLED, str(self._store.generation)):
-            return set()
-        return {name for line in rest if (name := pack_name(line + PACK_SUFFIX)) is not None}
+            return
+        words = {line for line in rest if line.startswith(_COMMIT)}
+        self.commits = _addresses(word.removeprefix(_COMMIT) for word in words)
+        if first in (_SETTLED, str(self._store.generation)):
+            self._names = _addresses(line for line in rest if line not in words)
+
+
+def _addresses(words: Iterable[str]) -> set[bytes]:
+    return {name for word in words if (name := pack_name(word + PACK_SUFFIX)) is not None}

@@ -14,7 +14,7 @@ from piecrust.objects.fsck import fsck
 from piecrust.objects.ids import ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
-from piecrust.objects.proof import prove_ancestry
+from piecrust.objects.proof_history import prove_ancestry
 from piecrust.objects.reach import reachable
 from piecrust.objects.remote.fetch import Extent, fetch
 from piecrust.objects.remote.push import Update, push
@@ -250,3 +250,15 @@ def test_a_lazily_read_page_of_a_large_contract_costs_little(tmp_path, bucket, m
     with Store.open(tmp_path / "clone") as clone:
         assert read_page(clone, tip, 77) == noise("page 77")
     assert bucket.bytes_read < 200_000
+
+
+def test_an_old_commit_of_a_shallow_clone_stays_bare_though_a_branch_leaves_from_it(open_clone, origin, bucket):
+    tip = origin.ref_commit(MAIN)
+    with open_clone(depth=1) as clone:
+        old = origin.graph(origin.graph(tip).parents[0]).parents[0]
+        branch = make_commit(origin, b"branch!!", parent=old)
+        push(origin, storage_over(bucket), [Update("heads/branch", branch)])
+        assert fetch(clone, "origin", storage_over(bucket)).commits == (branch,)
+        assert clone.is_deleted(old)
+        for item in reachable(clone, branch, set()):
+            clone.load(*item)
