@@ -21,11 +21,13 @@ from piecrust import (
     UnknownRevision,
 )
 from piecrust.objects.kinds import Kind
+from piecrust.objects.store import Store
 from piecrust.rkyv import i64
 from piecrust.vm import bundles
 from piecrust.vm.bundles import export_bundle, import_bundle
 from piecrust.vm.raw_memory import export_raw, import_raw
 from piecrust.vm.replay import commits_to_replay, replay
+from piecrust.vm.restore import restore
 from piecrust.vm.verdict import Holds
 from piecrust.vm.workspace import Workspace
 from support.fixtures import contract
@@ -108,6 +110,39 @@ def mapped_bytes() -> int:
         elif not line.split(" ")[0].endswith(":"):
             of_pack = line.endswith(".pk")
     return resident
+
+
+def bundles_of(store: Store, tip: CommitId, since: CommitId) -> list[bytes]:
+    """Every kind of bundle of a commit."""
+    written = []
+    for options in ({}, {"history": False}, {"contracts": [COUNTER]}, {"since": since}):
+        stream = io.BytesIO()
+        export_bundle(store, tip, stream, **options)
+        written.append(stream.getvalue())
+    return written
+
+
+def test_the_bytes_are_the_same_whatever_happened_to_the_store(
+    vm: VM, counting: list[CommitId], open_vm: OpenVM, tmp_path: Path
+) -> None:
+    first, tip = counting[0], restore(vm.store, counting[0], [COUNTER])
+    expected = bundles_of(vm.store, tip, first)
+    vm.store.seal()
+    assert bundles_of(vm.store, tip, first) == expected
+    other = open_vm(tmp_path / "other")
+    with other.session() as session:
+        session.deploy(contract("box"), OWNER, contract_id=COUNTER)
+        noise = session.commit()
+    for data in (expected[2], expected[1], expected[0]):
+        import_bundle(other.store, io.BytesIO(data))
+    other.delete_commit(noise)
+    other.store.seal()
+    other.gc(retention_seconds=0)
+    assert bundles_of(other.store, tip, first) == expected
+    with other.session(tip) as session:
+        session.call(COUNTER, "increment")
+        session.commit()
+    assert bundles_of(other.store, tip, first) == expected
 
 
 def test_a_bundle_alone_is_enough_for_a_replay(
