@@ -58,6 +58,8 @@ CHECK_BYTES: Final = 16
 FAN_BITS_MAX: Final = 16
 
 _STEP_BLOCKS: Final = 32
+_ROW_BYTES: Final = ROW.size
+_REST = struct.Struct("<8s").unpack_from  # bytes 8-15 of an address, which a row begins with
 
 
 class Coverage(NamedTuple):
@@ -154,7 +156,7 @@ class Table:
         self._fan = data[fan : fan + 4 * ((1 << bits) + 1)].cast("I")
         self._checks = data[checks : checks + 4 * blocks].cast("I")
         self._columns = data[columns : columns + place.end]
-        self._place = place
+        self._place, self._rows = place, place.rows
         self._keys = self._columns[place.keys : place.rows].cast("Q")
         self._commit_keys = self._columns[place.commit_keys : place.commit_rows].cast("Q")
         self._root_keys = self._columns[place.root_keys : place.root_rows].cast("Q")
@@ -180,11 +182,12 @@ class Table:
             self._check_bucket(bucket, start, end)
         keys = self._keys
         at = bisect_left(keys, key, start, end)
-        found: list[int] = []
+        if at == end or keys[at] != key:
+            return ()
+        found = []
         rest = address[KEY_BYTES:PREFIX_BYTES]
         while at < end and keys[at] == key:
-            offset = self._place.rows + ROW.size * at
-            if self._columns[offset : offset + KEY_BYTES] == rest:
+            if _REST(self._columns, self._rows + _ROW_BYTES * at)[0] == rest:
                 found.append(at)
             at += 1
         return found
