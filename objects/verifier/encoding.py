@@ -23,12 +23,13 @@ _SIMPLE = {20: False, 21: True, 22: None}
 _HEADS = {24: 1, 25: 2, 26: 4, 27: 8}
 
 
-def decode(proof: bytes) -> object:
+def decode(proof: bytes | bytearray | memoryview) -> object:
     """The value of a canonical encoding: integers, bytes, texts, None, booleans, tuples, and dicts with text keys."""
-    if len(proof) > PROOF_BYTES_MAX:
+    if memoryview(proof).nbytes > PROOF_BYTES_MAX:
         fail("too long")
-    value = _decode(proof)
-    if encode(value) != proof:
+    data = bytes(proof)
+    value = _decode(data)
+    if encode(value) != data:
         fail("not the canonical encoding of its content")
     return value
 

@@ -33,6 +33,9 @@ def verify_opening(
     Raises:
         InvalidProof: they don't lead from the page to one root, or it is another than `state_root`.
     """
+    for part in (page, page_opening, contract_opening):
+        if not isinstance(part, bytes):
+            fail(f"pages and openings are bytes, and this is {type(part).__name__}")
     if len(page) != _PAGE_BYTES:
         fail(f"a page of {len(page)} bytes")
     bits = next((bits for bits, shape in PAGES.items() if opening_bytes(shape) == len(page_opening)), None)

@@ -44,7 +44,7 @@ def verify(
     for trusted in (commit, state_root, base):
         if trusted is not None and (not isinstance(trusted, bytes) or len(trusted) != 32):
             fail("commits and state roots are 32 bytes; of hexadecimal digits, bytes.fromhex makes them")
-    claim = _claim(an_array(decode(bytes(proof))))
+    claim = _claim(an_array(decode(proof)))
     about, root, older = _subject(claim)
     _compare("commit", commit, about)
     _compare("state root", state_root, root)

@@ -231,6 +231,26 @@ def test_class_inner_nodes_as_leaves_and_pages_as_nodes():
     refused(forged(proof, (6, 0, 1, 1, 0), (0, inner + bytes(PAGE_BYTES - len(inner)))))
 
 
+def test_class_states_inside_a_chunk():
+    """Other chaining values, blocks moved within the chunk, and a range moved off the blocks that are shown."""
+    offset = 5 * 1024 + 9 * 64 + 7
+    proof = prove_state(OBJECTS, COMMIT, [RangeOf(contract(1), offset, 32)])
+    _, siblings, data = decode(proof)[6][0][1][1][0]
+    state, blocks = data[:32], data[32:]
+    assert (len(siblings), len(blocks)) == (6 * 32, 7 * 64)
+    path = (6, 0, 1, 1, 0, 2)
+    iv = bytes.fromhex("67e6096a85ae67bb72f36e3c3af54fa57f520e518c68059babd9831f19cde05b")
+    for wrong in (iv, bytes(32), state[::-1], siblings[:32], blocks[:32]):
+        refused(forged(proof, path, wrong + blocks))
+    for wrong in (blocks[64:] + blocks[:64], blocks[:-64] + bytes(64), bytes(64) + blocks[64:]):
+        refused(forged(proof, path, state + wrong))
+    for moved in (offset - 64, offset + 64, offset - 1024, offset + 1024, 5 * 1024, 5 * 1024 + 15 * 64):
+        refused(forged(proof, (6, 0, 1, 2), ((moved, 32),)))
+    before = decode(prove_state(OBJECTS, COMMIT, [RangeOf(contract(1), offset - 64, 32)]))[6][0][1][1][0]
+    refused(forged(proof, path, before[2]))
+    refused(forged(proof, path, PAGE[5 * 1024 : 6 * 1024]))
+
+
 def test_class_second_preimages_across_kinds():
     """A record where a commit belongs, a state tree as a contract map, and so on."""
     proof = prove_state(OBJECTS, COMMIT, [RecordOf(contract(1))])

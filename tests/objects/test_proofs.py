@@ -406,6 +406,9 @@ def test_flipped_openings_of_the_original_are_refused():
         verify_opening(page, inner[:-1], outer)
     with pytest.raises(InvalidProof):
         verify_opening(page, inner, outer, state_root=ZERO)
+    for parts in ((None, inner, outer), (page, "x", outer), (page, inner, None)):
+        with pytest.raises(InvalidProof, match="are bytes"):
+            verify_opening(*parts)
 
 
 def golden() -> dict[str, tuple[bytes, CommitId | None]]:
@@ -516,6 +519,8 @@ def test_a_copy_of_the_verifier_needs_nothing_but_blake3(tmp_path):
 def test_a_proof_is_anything_that_holds_bytes(kind):
     proof = prove_state(WORLD.objects, WORLD.commits[1], [RecordOf(contract(2))])
     assert verify(kind(proof), commit=WORLD.commits[1]) == verify(proof)
+    with pytest.raises(InvalidProof, match="too long"):
+        verify(kind(bytes(encoding.PROOF_BYTES_MAX + 1)))
 
 
 @pytest.mark.parametrize("wrong", [None, "proof", 7, [1], b"", bytearray(), memoryview(b"")], ids=repr)

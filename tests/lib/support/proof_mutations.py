@@ -226,7 +226,7 @@ def judged(world: World, case: Case, proof: bytes) -> StateClaim | AncestryClaim
 def is_about(claim: StateClaim | AncestryClaim | DifferenceClaim, case: Case) -> bool:
     """Whether a claim is about the commit or state root that is trusted."""
     if isinstance(claim, StateClaim):
-        about = {"commit": claim.commit and claim.commit.id, "state_root": claim.state_root}
+        about = {"state_root": claim.state_root} if claim.commit is None else {"commit": claim.commit.id}
     else:
         about = {"commit": claim.descendant if isinstance(claim, AncestryClaim) else claim.new.id}
     return all(about.get(key) == value for key, value in case.trusted.items())
