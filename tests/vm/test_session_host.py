@@ -226,6 +226,16 @@ def test_a_call_can_be_made_in_the_name_of_a_contract(vm: VM) -> None:
         session.call_raw(A, "run", caller=B)
 
 
+def test_the_contract_in_whose_name_a_call_is_made_counts_as_one_of_48(vm: VM) -> None:
+    session = opened(vm)
+    program = Program().callstack()
+    for level in range(47):
+        program = Program().call([A, B][level % 2], 0, program)
+    for caller, deepest in ((None, 47), (B, 46)):
+        receipt = session.call_raw(B, "run", program.bytes(), gas_limit=10**12, caller=caller)
+        assert max(element.depth for element in receipt.call_tree) == deepest
+
+
 def test_debug_messages_are_kept_even_if_the_call_fails(vm: VM) -> None:
     text = """(module (import "env" "hdebug" (func $say (param i32))) (memory (export "memory") 1)
       (global (export "A") i32 (i32.const 0))
