@@ -42,7 +42,7 @@ def configuration(environment: Mapping[str, str]) -> dict[str, Any]:
     """
     path = configuration_file(environment)
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:

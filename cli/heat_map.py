@@ -11,29 +11,37 @@ from html import escape
 
 COLUMNS = 64
 ROWS_MAX = 32
-SHADES = "░▒▓█"
-UNCHANGED = "·"
+COLUMNS_MIN = 8
+SHADES = "·░▒▓█"  # the first one where nothing changed
+ASCII_SHADES = ".-+*#"
 CELL = 12  # pixels
 
 
-def terminal_map(weights: Mapping[int, int], *, pages: int, scale: int) -> list[str]:
-    """Rows of 64 cells, each row after the index of its first page.
+def terminal_map(
+    weights: Mapping[int, int], *, pages: int, scale: int, shades: str = SHADES, width: int = 80
+) -> list[str]:
+    """Rows of 64 cells, or fewer in a narrow terminal, each row after the index of its first page.
 
     Args:
         weights: how much changed (up to `scale`) by page index; what is missing did not change.
         pages: how many pages there are. Beyond 2,048 a cell stands for several, and shows the most changed of them.
         scale: the weight of a page that changed entirely.
+        shades: five characters, from no change to a change of all.
+        width: columns of the terminal.
 
     """
     per_cell = max(1, -(-pages // (COLUMNS * ROWS_MAX)))
     cells = _cells(weights, pages, per_cell)
-    width = max(6, len(str(pages)))
+    margin = max(6, len(str(pages)))
+    columns = COLUMNS
+    while columns > COLUMNS_MIN and margin + 2 + columns > width:
+        columns //= 2
     lines = []
-    for start in range(0, len(cells), COLUMNS):
-        row = "".join(_shade(weight, scale) for weight in cells[start : start + COLUMNS])
-        lines.append(f"{start * per_cell:{width}d}  {row}")
+    for start in range(0, len(cells), columns):
+        row = "".join(_shade(weight, scale, shades) for weight in cells[start : start + columns])
+        lines.append(f"{start * per_cell:{margin}d}  {row}")
     if per_cell > 1:
-        lines.append(f"{'':{width}}  one character stands for {per_cell} pages")
+        lines.append(f"{'':{margin}}  one character stands for {per_cell} pages")
     return lines
 
 
@@ -75,12 +83,11 @@ def _cells(weights: Mapping[int, int], pages: int, per_cell: int) -> list[int]:
     return cells
 
 
-def _shade(weight: int, scale: int) -> str:
+def _shade(weight: int, scale: int, shades: str) -> str:
     if weight <= 0:
-        return UNCHANGED
-    return SHADES[
-        min(len(SHADES) - 1, len(SHADES) * (weight - 1) // max(1, scale - 1) if scale > 1 else len(SHADES) - 1)
-    ]
+        return shades[0]
+    last = len(shades) - 1
+    return shades[min(last, 1 + last * (weight - 1) // (scale - 1))] if scale > 1 else shades[last]
 
 
 def _colour(weight: int, scale: int) -> str:

@@ -16,6 +16,7 @@ def line_plot(
     x_label: str,
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]],
     show: Callable[[float], str] = lambda value: f"{value:g}",
+    base: int = 10,
 ) -> str:
     """An SVG document with one line per (name, points).
 
@@ -24,11 +25,12 @@ def line_plot(
         x_label: stands below the horizontal axis.
         lines: names and points, x ascending; at least one point.
         show: how the values of the vertical axis are written.
+        base: 1024 where they are written in binary units, so that these are round.
 
     """
     points = [point for _, line in lines for point in line]
     x_max = max((x for x, _ in points), default=1.0) or 1.0
-    step = nice_step(max((y for _, y in points), default=1.0) or 1.0)
+    step = nice_step(max((y for _, y in points), default=1.0) or 1.0, base=base)
     y_max = step * math.ceil((max((y for _, y in points), default=0.0) or 1.0) / step)
     text = 'font-family="sans-serif" font-size="12" fill="#333333"'
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -53,7 +55,7 @@ def line_plot(
     foot = HEIGHT - BOTTOM + 18
     for index in range(int(x_max / x_step) + 1):
         x, _ = at(index * x_step, 0)
-        parts.append(f'<text x="{x:.1f}" y="{foot}" text-anchor="middle" {text}>{index * x_step:g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{foot}" text-anchor="middle" {text}>{index * x_step:,.10g}</text>')
     for number, (name, line) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
@@ -63,12 +65,16 @@ def line_plot(
     return "\n".join([*parts, "</svg>", ""])
 
 
-def nice_step(maximum: float, steps: int = 5) -> float:
-    """A round distance of grid lines, so that about `steps` of them reach `maximum`.
+def nice_step(maximum: float, steps: int = 5, base: int = 10) -> float:
+    """A round distance of grid lines, so that about `steps` of them reach `maximum`; round in powers of `base`.
 
     >>> [nice_step(m) for m in (1, 7, 42, 1000)]
     [0.2, 2.0, 10.0, 200.0]
+    >>> [nice_step(m, base=1024) / 1024 for m in (4000, 9000, 900_000)]
+    [1.0, 2.0, 200.0]
     """
     raw = maximum / steps
+    unit = base ** max(0, math.floor(math.log(maximum, base)))
+    raw /= unit
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    return float(next(magnitude * factor for factor in (1, 2, 5, 10) if magnitude * factor >= raw))
+    return float(unit * next(magnitude * factor for factor in (1, 2, 5, 10) if magnitude * factor >= raw))

@@ -34,6 +34,15 @@ def forgive_encoding() -> None:
             stream.reconfigure(errors="replace")
 
 
+def can_show(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def tell(line: str) -> None:
     """Print a line on stderr."""
     with suppress(OSError):

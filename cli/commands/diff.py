@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,9 @@ from piecrust.cli.command import Outcome, settings
 from piecrust.cli.command_errors import FileProblem, UsageError
 from piecrust.cli.envelope import u64
 from piecrust.cli.exit_codes import ExitCode
-from piecrust.cli.heat_map import svg_map, terminal_map
+from piecrust.cli.heat_map import ASCII_SHADES, SHADES, svg_map, terminal_map
 from piecrust.cli.render import count, hex_dump
+from piecrust.cli.streams import can_show
 from piecrust.cli.value_differences import WORKING, ValueDifference, value_differences
 from piecrust.cli.working_state import opened
 from piecrust.objects.diff import ByteDifference, diff_bytes
@@ -76,7 +78,10 @@ def diff(
             if pages or show_bytes:
                 lines += _page_lines(at, change, style, show_bytes=show_bytes, show_scratch=show_scratch)
             if show_map:
-                lines += terminal_map(_weights(at, change), pages=_page_count(change), scale=RANGES)
+                shades = SHADES if can_show(SHADES) else ASCII_SHADES
+                width = shutil.get_terminal_size().columns
+                weights, page_count = _weights(at, change), _page_count(change)
+                lines += terminal_map(weights, pages=page_count, scale=RANGES, shades=shades, width=width)
         if svg is not None:
             lines.append(_write_svg(at, changes, svg))
     if not changes:
@@ -198,7 +203,7 @@ def _write_svg(at: WorkingState, changes: Sequence[ChangedContract], path: str) 
     title = f"{at.label(change.id)}: {count(len(change.pages), 'changed page')}"
     drawing = svg_map(title, _weights(at, change), pages=_page_count(change), scale=RANGES)
     try:
-        Path(path).write_text(drawing)
+        Path(path).write_text(drawing, encoding="utf-8")
     except OSError as error:
         raise FileProblem(path, error) from None
     return f"the map is in {path}"

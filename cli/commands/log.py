@@ -16,6 +16,7 @@ from piecrust.cli.graph import ASCII, BOX, draw
 from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps, touched_by
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count
+from piecrust.cli.streams import can_show
 from piecrust.cli.working_state import opened
 from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId
@@ -68,7 +69,7 @@ def log(
         drawable = [(item["commit"], item["parents"], lines) for item, lines in zip(data, entries, strict=False)]
         listed = {item["commit"] for item in data}
         shown = [(commit, [p for p in parents if p in listed], lines) for commit, parents, lines in drawable]
-        return Outcome({"commits": data}, list(draw(shown, BOX if _draws_boxes() else ASCII)), paged=True)
+        return Outcome({"commits": data}, list(draw(shown, BOX if can_show(UNICODE_NEEDED) else ASCII)), paged=True)
     return Outcome({"commits": data}, [line for lines in entries for line in lines], paged=True)
 
 
@@ -145,17 +146,6 @@ def _did(at: WorkingState, item: dict[str, Any], style: Style) -> str:
 
 def _time(seconds: str | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _draws_boxes() -> bool:
-    """Whether stdout's encoding has the characters of a drawing."""
-    import sys
-
-    try:
-        UNICODE_NEEDED.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def show(

@@ -103,8 +103,10 @@ def _draw(path: str, growth: list[int]) -> None:
     for number, took in enumerate(growth, 1):
         total += took
         points.append((number, total))
-    drawing = line_plot("Growth of the store", "commits", [("stored", points)], lambda value: size(int(value)))
+    drawing = line_plot(
+        "Growth of the store", "commits", [("stored", points)], lambda value: size(int(value)), base=1024
+    )
     try:
-        Path(path).write_text(drawing)
+        Path(path).write_text(drawing, encoding="utf-8")
     except OSError as error:
         raise FileProblem(path, error) from None

@@ -20,6 +20,17 @@ def test_a_large_contract_shows_several_pages_in_one_character() -> None:
     assert "32 pages" in lines[-1]
 
 
+def test_a_narrow_terminal_gets_narrower_rows() -> None:
+    lines = terminal_map({0: 1}, pages=70, scale=16, width=40)
+    assert [line.split()[0] for line in lines] == ["0", "32", "64"]
+    assert max(map(len, lines)) == 40
+    assert len(terminal_map({0: 1}, pages=16, scale=16, width=1)) == 2
+
+
+def test_shades_may_be_plain_characters() -> None:
+    assert terminal_map({0: 1, 1: 16, 2: 8}, pages=4, scale=16, shades=".-+*#") == ["     0  -#+."]
+
+
 def test_a_page_outside_of_the_map_is_left_out() -> None:
     assert terminal_map({9: 16}, pages=2, scale=16) == ["     0  ··"]
 
