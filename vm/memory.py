@@ -34,6 +34,10 @@ BULK_GRANULES: Final = 1024
 RESIDENT_GRANULES: Final = 4096
 """A memory of which more is in use (16 MiB) gives it up to where the pager finds it; then it may keep twice as much."""
 
+PATIENCE_CALLS: Final = 128
+"""So many top-level calls may scan more than `RESIDENT_GRANULES`: then all of that is given up, for it may have been in
+use for a while only; and twice as many the next time, because it may not."""
+
 WIDE_MEMORIES_MAX: Final = 16
 """So many 64-bit memories can grow beyond 4 GiB at one time, for each takes 4 TiB of 128 TiB of address space. Others
 take 4 GiB: too little only for contracts that really grow so far, or point the host there."""
@@ -76,6 +80,8 @@ class Memory:
         "_base_length",
         "_contents",
         "_is_wide",
+        "_patience",
+        "_patience_max",
         "_region",
         "_resident_max",
         "_unsettled",
@@ -97,6 +103,7 @@ class Memory:
         self.resized = False  # growth was undone: instances made before know a wrong length
         self._contents = Contents(base or NoPages())
         self._resident_max = RESIDENT_GRANULES
+        self._patience = self._patience_max = PATIENCE_CALLS
         self._unsettled: list[tuple[int, int]] = []  # ranges of granules found written, not yet in the shadow
         self._is_wide = kind == 64 and _wide_left.acquire(blocking=False)
         try:
@@ -223,8 +230,15 @@ class Memory:
         else:
             for first, end in ranges:
                 self._shadow(first, end)
-        if self._region.resident_granules(len(self._contents.shadow)) > self._resident_max:
-            self._relieve()
+        resident = self._region.resident_granules(len(self._contents.shadow))
+        if resident > RESIDENT_GRANULES:
+            self._patience -= 1
+            if resident > self._resident_max:
+                self._resident_max *= 2
+                self._relieve()
+            elif self._patience <= 0:
+                self._patience_max *= 2
+                self._relieve()
 
     def remember(self) -> Sequence[tuple[Memory, int, bytes | None]]:
         """Remembers what was written since the last time; returns what that replaces."""
@@ -319,8 +333,8 @@ class Memory:
         contents.archived(fresh, written)
 
     def _relieve(self) -> None:
-        """Takes pages out of the region, because scans cost what it holds; lets it hold more the next time."""
-        self._resident_max *= 2
+        """Takes pages out of the region, because scans cost what it holds."""
+        self._patience = self._patience_max
         if self._contents.archive is None:
             self._archive(())
         else:

@@ -232,6 +232,7 @@ def test_memory_is_what_the_model_says(
     with (
         patch.object(memory, "BULK_GRANULES", bulk),
         patch.object(memory, "RESIDENT_GRANULES", bulk * 4),
+        patch.object(memory, "PATIENCE_CALLS", 1 + bulk % 4),
         patch.object(writes, "HOT_MAX", hot),
     ):
         run(base, program)
@@ -254,6 +255,20 @@ def two(tracker: str) -> Iterator[tuple[Scratch, Scratch]]:
         yield first, second
         first.close()
         second.close()
+
+
+def test_what_was_in_use_for_a_while_is_given_up_after_some_calls(two: tuple[Scratch, Scratch], tracker: str) -> None:
+    scratch, _ = two
+    log, region = scratch.log, scratch.memory._region
+    with patch.object(memory, "RESIDENT_GRANULES", 1):
+        scratch.memory._patience = 5
+        for count in range(8):
+            scratch.store(count << 12, count)
+            log.settle([scratch.memory])
+            in_use = region.resident_granules(len(scratch.memory._contents.shadow))
+            if tracker == "userfaultfd":
+                assert (in_use == 0) == (count == 4)
+    assert [scratch.load(count << 12) for count in range(8)] == list(range(8))
 
 
 def test_a_rollback_reaches_every_memory_that_ran(two: tuple[Scratch, Scratch]) -> None:
