@@ -32,9 +32,7 @@ class Place:
     @property
     def hash(self) -> bytes:
         """The Merkle hash of the subtree."""
-        found = _hash(self._node, self._above, self._index)
-        assert found is not None
-        return found
+        return _hash(self._node, self._above, self._index)
 
     def children(self) -> list[Place | None]:
         """The subtrees right below, None for the empty ones."""
@@ -45,24 +43,36 @@ class Place:
         first = index * self.shape.arity
         return [
             Place(self._reader, self.shape, self.height - 1, node, above - 1, child)
-            if _hash(node, above - 1, child) is not None
+            if _is_there(node, above - 1, child)
             else None
             for child in range(first, first + self.shape.arity)
         ]
 
 
-def _hash(node: Node, above: int, index: int) -> bytes | None:
-    """The hash at a place of a node, None if there is nothing."""
+def _is_there(node: Node, above: int, index: int) -> bool:
+    """Whether there is anything at a place of a node; hashes nothing."""
     bits, block = BITS[node.arity], min(SPAN[node.arity], node.levels)
     if above >= block:
-        here = index == node.stem >> (above - block) * bits
-        return node.stem_hashes()[above - block] if here else None
+        return index == node.stem >> (above - block) * bits
     if index >> (block - above) * bits != node.stem:
-        return None
-    within = index & (1 << (block - above) * bits) - 1
-    if above == 0:
-        return node.children.get(within)
-    return node.inner.get((node.arity ** (block - above) - 1) // (node.arity - 1) + within)
+        return False
+    within = _within(node, above, index)
+    return within in (node.children if above == 0 else node.inner)
+
+
+def _hash(node: Node, above: int, index: int) -> bytes:
+    """The hash at a place of a node where there is something."""
+    block = min(SPAN[node.arity], node.levels)
+    if above >= block:
+        return node.stem_hashes()[above - block]
+    return (node.children if above == 0 else node.inner)[_within(node, above, index)]
+
+
+def _within(node: Node, above: int, index: int) -> int:
+    """The key of a place among the children of a node, or among its inner hashes."""
+    depth = min(SPAN[node.arity], node.levels) - above
+    within = index & (1 << depth * BITS[node.arity]) - 1
+    return within if above == 0 else (node.arity**depth - 1) // (node.arity - 1) + within
 
 
 @dataclass(frozen=True, slots=True)
