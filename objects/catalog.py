@@ -13,7 +13,7 @@ from piecrust.objects.frame import EntryFlags, TableRow
 from piecrust.objects.kinds import Kind
 from piecrust.objects.segment import SEGMENT_HEADER_BYTES
 from piecrust.objects.source import Source
-from piecrust.objects.table import KEY_BYTES, CommitRow, Table, TableDamaged
+from piecrust.objects.table import KEY_BYTES, OFFSET_MAX, CommitRow, Table, TableDamaged
 
 _INLINE = int(EntryFlags.INLINE)
 _T = TypeVar("_T")
@@ -179,10 +179,9 @@ class Catalog:
     def _locate(self, tables: Iterable[OpenTable], kind: Kind, address: bytes) -> Location | None:
         for table, sources, _ in tables:
             for number in table.rows_of(address):
-                _, match = table.row(number)
-                source = sources[match.source]
-                if match.kind == kind and source is not None:
-                    return Location(source, match.offset, match.length, match.encoding, match.flags)
+                _, place, length = table.place(number)  # taken apart here: there are several look-ups in each commit
+                if place >> 5 & 7 == kind and (source := sources[place >> 48]) is not None:
+                    return Location(source, place >> 8 & OFFSET_MAX, length, place >> 3 & 3, place & 7)
         return None
 
     def _commit_rows(self, numbers: Callable[[Table], list[int]]) -> list[CommitRow]:

@@ -6,7 +6,9 @@ to hold is worth a look, and nothing of it is believed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,8 @@ from piecrust.objects.segment import SEGMENT_HEADER_BYTES, SegmentHeader, later_
 from piecrust.objects.source import SegmentSource, Source
 
 
-class CheckedFrame(NamedTuple):
+@dataclass(slots=True)
+class CheckedFrame:
     """A frame, or the place where one should be; `fault` is None if it is whole and follows the one before it."""
 
     offset: int
@@ -37,6 +40,7 @@ class CheckedFrame(NamedTuple):
     body_length: int
     fault: str | None
     chain: bytes = b""
+    _head: Head | None = None
 
     @property
     def whole(self) -> bool:
@@ -50,11 +54,11 @@ class CheckedFrame(NamedTuple):
 
     def head(self) -> Head | None:
         """Its table, meta and short payloads; None if they can't be read."""
-        body = self.data[HEADER_BYTES : HEADER_BYTES + self.body_length]
-        try:
-            return decode_head(body, self.body_length)
-        except InvalidFormat:
-            return None
+        if self._head is None:
+            body = self.data[HEADER_BYTES : HEADER_BYTES + self.body_length]
+            with contextlib.suppress(InvalidFormat):
+                self._head = decode_head(body, self.body_length)
+        return self._head
 
     def payload(self, head: Head, row: TableRow) -> bytes | memoryview:
         """The stored bytes of an object of it; those of a page that is no delta where they are."""

@@ -45,6 +45,7 @@ from piecrust.objects.errors import InvalidFormat
 TABLE_HEADER_BYTES: Final = 64
 BLOCK_BYTES: Final = 4096
 KEY_BYTES: Final = 8
+OFFSET_MAX: Final = (1 << 40) - 1
 PREFIX_BYTES: Final = 16  # of an address that a table knows
 GENERATION_UNKNOWN: Final = (1 << 32) - 1  # larger ones are read from the commit itself
 ROW: Final = struct.Struct("<8sQI")
@@ -59,6 +60,7 @@ FAN_BITS_MAX: Final = 16
 
 _STEP_BLOCKS: Final = 32
 _ROW_BYTES: Final = ROW.size
+_ROW = ROW.unpack_from
 _REST = struct.Struct("<8s").unpack_from  # bytes 8-15 of an address, which a row begins with
 
 
@@ -194,10 +196,13 @@ class Table:
 
     def row(self, number: int) -> tuple[bytes, Match]:
         """The first 16 bytes of an object's address, and where it is."""
-        offset = self._place.rows + ROW.size * number
-        rest, place, length = ROW.unpack_from(self._columns, offset)
-        match = Match(place >> 48, place >> 8 & 0xFFFFFFFFFF, place >> 5 & 7, place >> 3 & 3, place & 7, length)
+        rest, place, length = _ROW(self._columns, self._rows + _ROW_BYTES * number)
+        match = Match(place >> 48, place >> 8 & OFFSET_MAX, place >> 5 & 7, place >> 3 & 3, place & 7, length)
         return self._keys[number].to_bytes(KEY_BYTES, "big") + rest, match
+
+    def place(self, number: int) -> tuple[bytes, int, int]:
+        """The same as it is stored: bytes 8-15 of the address, the place as one number, the length of the payload."""
+        return _ROW(self._columns, self._rows + _ROW_BYTES * number)
 
     def rows_between(self, first: int, last: int) -> range:
         """The numbers of the rows whose keys are from `first` to `last`; every block must have been checked."""
