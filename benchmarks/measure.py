@@ -1,14 +1,17 @@
-"""Measuring: latencies, what is asked of the disk, the bytes of a directory, and rows that compare two sides."""
+"""Measuring: latencies, sides in turn, what is asked of disk and memory, and rows that compare two sides."""
 
 from __future__ import annotations
 
 import gc
 import json
 import os
+import platform
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -49,14 +52,25 @@ class Row:
 
 def table(rows: list[Row], rival: str = "original") -> str:
     """The rows as text, for reading; `rival` is who is measured beside."""
-    lines = [f"{'':44} {'ours':>12} {rival:>12} {'ratio':>7} {'target':>9}"]
-    return "\n".join([*lines, *map(line, rows)])
+    width = max((len(named(row)) for row in rows), default=0)
+    lines = [f"{'':{width}} {'ours':>12} {rival:>12} {'ratio':>7} {'target':>9}"]
+    for row in rows:
+        numbers = f"{number(row.ours):>12} {number(row.rival):>12} {number(row.ratio):>7}"
+        lines.append(f"{named(row):{width}} {numbers} {goal(row):>9} {verdict(row)}".rstrip())
+    return "\n".join(lines)
 
 
-def line(row: Row) -> str:
-    named = f"{row.name}, {row.unit}" if row.unit else row.name
-    numbers = f"{number(row.ours):>12} {number(row.rival):>12} {number(row.ratio):>7}"
-    return f"{named:44} {numbers} {goal(row):>9} {verdict(row)}".rstrip()
+def markdown(rows: list[Row], rival: str = "original") -> str:
+    """The rows as a table of Markdown."""
+    lines = [f"| | piecrust | {rival} | ratio | target |", "| --- | --: | --: | --: | --: |"]
+    for row in rows:
+        numbers = [number(value) for value in (row.ours, row.rival, row.ratio)]
+        lines.append(f"| {' | '.join([named(row), *numbers, f'{goal(row)} {verdict(row)}'.strip()])} |")
+    return "\n".join(lines)
+
+
+def named(row: Row) -> str:
+    return f"{row.name}, {row.unit}" if row.unit else row.name
 
 
 def number(value: float | None) -> str:
@@ -122,6 +136,31 @@ def repeat(step: Callable[[], object], times: int) -> Latencies:
     return watch["step"]
 
 
+Measured = Mapping[str, float]
+"""What one round of a side gave, by name."""
+
+
+def in_turn(rounds: int, *sides: Callable[[], Measured] | None) -> list[dict[str, float]]:
+    """The medians over the rounds of what each side measures; the sides take turns, so that all meet the same machine.
+
+    Who goes first changes from round to round. A side that is not there (None) gives nothing.
+    """
+    given: list[list[Measured]] = [[] for _ in sides]
+    for number in range(rounds):
+        for turn in range(len(sides)):
+            side = (number + turn) % len(sides)
+            measured = sides[side]
+            if measured is not None:
+                with quiet():
+                    given[side].append(measured())
+    return [medians(each) for each in given]
+
+
+def medians(given: list[Measured]) -> dict[str, float]:
+    """The median of each name, over all rounds."""
+    return {name: statistics.median(measured[name] for measured in given) for name in (given[0] if given else ())}
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps the collector of cyclic garbage out of what is measured."""
@@ -160,6 +199,49 @@ class Traffic:
         written = self._pwrite(descriptor, data, offset)
         self.bytes_written += written
         return written
+
+
+def forget_files(folder: Path) -> None:
+    """Takes the files below a folder out of the system's cache, as far as nobody has them mapped."""
+    os.sync()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def resident_bytes(process: int) -> int | None:
+    """The memory of a process, shared pages in proportion; None where the system does not tell."""
+    try:
+        rollup = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    return next(1024 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+def machine(folder: Path) -> str:
+    """Processor, kernel, file system and Python, in a line."""
+    processor = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    mounts = [line.split()[1:3] for line in _lines("/proc/mounts")]
+    below = [(mount, kind) for mount, kind in mounts if folder.resolve().is_relative_to(mount)]
+    kind = max(below, key=lambda each: len(each[0]))[1] if below else "unknown file system"
+    return (
+        f"{os.cpu_count()} cores ({processor}), {platform.system()} {platform.release()}, {kind}, "
+        f"Python {platform.python_version()}, wasmtime {version('wasmtime')}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def bytes_in(folder: Path) -> int:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(REFERENCE))
 import driver  # noqa: E402 (it lies in the folder above)
 import scripts  # noqa: E402
 
-Program, SCRATCH = scripts.Program, scripts.SCRATCH
+Program, SCRATCH, INITIAL_PAGES = scripts.Program, scripts.SCRATCH, scripts.PAGES
 
 
 class Original:
@@ -22,6 +22,11 @@ class Original:
 
     def __init__(self) -> None:
         self._tool = driver.Tool(driver.binary())
+
+    @property
+    def process(self) -> int:
+        """Its process id."""
+        return self._tool.process
 
     def ask(self, op: str, /, **fields: object) -> dict:
         """The answer to an operation of the driver's protocol; an error in it is a mistake of the benchmark."""

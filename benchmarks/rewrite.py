@@ -109,7 +109,7 @@ def main(paths: list[str]) -> None:
     modules = {Path(path).name: Path(path).read_bytes() for path in paths}
     for name, wasm in (modules or {"large": scaled(LARGE.read_bytes())}).items():
         print(table(module_rows(name, wasm, engine)))
-    print(table(run_rows(engine)).replace("original", "no gas  "))
+    print(table(run_rows(engine), rival="no gas"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from html import escape
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 90, 150, 44, 50
-COLOURS = ("#1b6ca8", "#c4501b", "#3c8d40", "#7a4b9a")
+COLOURS = ("#1b6ca8", "#c4501b", "#3c8d40", "#7a4b9a", "#8a6d1d", "#777777")
 
 
 def line_plot(
@@ -17,6 +17,7 @@ def line_plot(
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]],
     show: Callable[[float], str] = lambda value: f"{value:g}",
     base: int = 10,
+    show_x: Callable[[float], str] = lambda value: f"{value:,.10g}",
 ) -> str:
     """An SVG document with one line per (name, points).
 
@@ -26,6 +27,7 @@ def line_plot(
         lines: names and points, x ascending; at least one point.
         show: how the values of the vertical axis are written.
         base: 1024 where they are written in binary units, so that these are round.
+        show_x: how those of the horizontal axis are written.
 
     """
     points = [point for _, line in lines for point in line]
@@ -55,7 +57,9 @@ def line_plot(
     foot = HEIGHT - BOTTOM + 18
     for index in range(int(x_max / x_step) + 1):
         x, _ = at(index * x_step, 0)
-        parts.append(f'<text x="{x:.1f}" y="{foot}" text-anchor="middle" {text}>{index * x_step:,.10g}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{foot}" text-anchor="middle" {text}>{escape(show_x(index * x_step))}</text>'
+        )
     for number, (name, line) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
