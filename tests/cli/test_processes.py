@@ -71,6 +71,13 @@ SESSION: list[tuple[int, list[str]]] = [
     (0, ["checkout", "main", "--keep"]),
     (0, ["delete-commit", "KEPT_ID"]),
     (0, ["import-original", "original"]),
+    (0, ["remote", "add", "origin", "shelf"]),
+    (0, ["remote", "list"]),
+    (0, ["push"]),
+    (0, ["fetch"]),
+    (0, ["pull"]),
+    (0, ["clone", "shelf", "again"]),
+    (0, ["remote", "remove", "origin"]),
 ]
 
 # The fields of each answer. Scripts read them: they are added to, never taken away or renamed.
@@ -124,6 +131,13 @@ FIELDS = {
     "import": "commit source state_root content new branch",
     "import-raw": "commit state_root contract",
     "import-original": "directory commits lost refused",
+    "remote add": "name url",
+    "remote list": "remotes",
+    "remote remove": "removed",
+    "push": "remote refs commits packs bytes",
+    "fetch": "refs moved commits packs",
+    "pull": "fetched commit state_root fast_forward",
+    "clone": "directory refs moved commits packs",
     "prove": "commit state_root file bytes",
     "verify": "holds claim",
     "inspect": "claim",
@@ -141,7 +155,7 @@ def test_every_command_runs_as_a_process_and_answers_in_an_envelope(piecrust: Co
         assert answer.stdout.count("\n") == 1
         envelope = json.loads(answer.stdout)
         assert list(envelope) == ["schema", "command", "ok", "data", "warnings", "errors"]
-        name = " ".join(words[:2]) if words[0] in ("abi", "meta", "bisect") else words[0]
+        name = " ".join(words[:2]) if words[0] in ("abi", "meta", "bisect", "remote") else words[0]
         assert (envelope["schema"], envelope["command"], envelope["ok"]) == ("piecrust.cli/1", name, code == 0)
         fields[name] = list(envelope["data"])
         if words[0] == "rev-parse":
