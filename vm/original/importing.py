@@ -103,7 +103,7 @@ class _Importer:
 
     def __init__(self, store: Store, source: OriginalDirectory) -> None:
         self._store, self._source = store, source
-        self._pieces = Pieces(store)
+        self._pieces = Pieces(store, OPERATION)
         self._history = Overlay(store)  # commits are held back here
         self._done: dict[StateRoot, ImportedCommit] = {}
         self._codes: dict[ContractId, _Code] = {}
