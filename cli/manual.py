@@ -26,7 +26,7 @@ everything else and survives a crash; `commit` makes it permanent; `query` chang
 | written | means |
 |---|---|
 | 64 hex digits, or the first 4 and more | a commit by its id |
-| `main`, `v1` | the commit of a branch or a tag |
+| `main`, `v1`, `origin/main` | the commit of a branch or a tag, or of a branch of a remote as it was last seen |
 | `HEAD`, `@` | the commit you are on |
 | `REV~3`, `REV^2` | the third first-parent ancestor; the second parent |
 | `main@{2}`, `@{2}` | where a branch, or HEAD, was two operations ago |

@@ -73,13 +73,12 @@ def _below(
     after = tree.children_at(new, height - bottom)
     for index, child in after.items():
         was = before.get(index)
-        if was is not None and _hash(was) == _hash(child):
-            if isinstance(was, Node) and isinstance(child, bytes):
-                yield None, None, child  # where the old tree had a longer node, and so no object of this address
+        if isinstance(was, bytes) and was == child:
             continue
         if bottom == 0:
             yield _hash(was) if was is not None else None, _hash(child), None
             continue
+        # Equal hashes don't tell that there is an object: trees may be cut into nodes in other ways.
         if isinstance(child, bytes):
             yield None, None, child
             child = tree.load_node(reader, shape, bottom, child)

@@ -36,7 +36,6 @@ from piecrust.objects.table_writer import Records, build_table, exhaust
 PACK_BYTES: Final = 32 << 20  # a pack is ended when it has so many
 
 _FRAME_OBJECTS: Final = 64  # that share a head
-_FRAME_COMMITS: Final = 256
 _FRAME_BYTES: Final = 1 << 20
 _ORDER: Final = (Kind.PAGE, Kind.BYTECODE, Kind.BLOB, Kind.TRANSCRIPT, Kind.NODE, Kind.RECORD, Kind.COMMIT)
 
@@ -150,8 +149,9 @@ def _frames(entries: list[Entry]) -> Iterator[list[Entry]]:
     size = 0
     for entry in entries:
         is_commit = entry.kind is Kind.COMMIT
-        most = _FRAME_COMMITS if is_commit else _FRAME_OBJECTS
-        if group and (len(group) >= most or size >= _FRAME_BYTES or (is_commit and group[-1].kind is not Kind.COMMIT)):
+        if group and (
+            len(group) >= _FRAME_OBJECTS or size >= _FRAME_BYTES or (is_commit and group[-1].kind is not Kind.COMMIT)
+        ):
             yield group
             group, size = [], 0
         group.append(entry)

@@ -1,14 +1,13 @@
-"""The indexes of a remote's packs: read block by block as objects are looked up, and remembered in files.
+"""The indexes of a remote's packs: opened by their lists, of which most are remembered; the columns are read in parts.
 
-A file `index/<pack>.remote` is as long as the pack's table and has what was read of it; the rest are zeros. The table's
-own checks tell one from the other, so the file may be torn, damaged or deleted at any time.
+A file `index/<pack>.remote` has the pack's trailer and the table's lists, which their own checks tell from anything
+else; it may be torn, damaged or deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import zlib
+import struct
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,62 +33,58 @@ from piecrust.objects.table import (
 
 REMOTE_TABLE_SUFFIX = ".remote"
 
-_HEAD_BYTES = 2048  # most tables' lists are shorter: one read gets them
+_HEAD_BYTES = 1024  # most tables' lists are shorter: one read gets them
 
 
 class RemoteTable(Table):
-    """A table of which only some blocks are here; others are read when they are needed."""
+    """A table whose columns are read bucket by bucket, and row by row, as objects are looked up.
+
+    They are not checked against the table's sums, which are of longer parts: what they lead to is verified.
+    """
 
     def __init__(self, data: memoryview, columns: int, fetch: Callable[[int, int], bytes]) -> None:
-        """Over the bytes that are here: the lists, up to `columns`, are; `fetch` reads (offset, length) of others."""
+        """Over room for all bytes, of which those before `columns` are there; `fetch` reads (offset, length)."""
         super().__init__(data)
         self._writable, self._start, self._fetch = data, columns, fetch
+        self._buckets_here: set[int] = set()
 
     def rows_of(self, address: bytes) -> Sequence[int]:
-        """The numbers of the rows with the first 16 bytes of this address: keys first, rows where they match."""
+        """The numbers of the rows with the first 16 bytes of this address; they are here then."""
         key = int.from_bytes(address[:KEY_BYTES], "big")
         bucket = key >> self._shift
         start, end = self._fan[bucket], self._fan[bucket + 1]
         if not 0 <= start <= end <= self.objects:
             raise TableDamaged("fan-out")
         place, found = self._place, []
-        self._check_range(place.keys + 8 * start, place.keys + 8 * end)
+        if bucket not in self._buckets_here and start < end:
+            self._read(place.keys + KEY_BYTES * start, KEY_BYTES * (end - start))
+            self._buckets_here.add(bucket)
         at = bisect_left(self._keys, key, start, end)
         while at < end and self._keys[at] == key:
             offset = place.rows + ROW.size * at
-            self._check_range(offset, offset + ROW.size)
+            self._read(offset, ROW.size)
             if self._columns[offset : offset + KEY_BYTES] == address[KEY_BYTES:PREFIX_BYTES]:
                 found.append(at)
             at += 1
         return found
 
-    def _check_range(self, start: int, end: int) -> None:
-        for block in range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)):
-            if not self._sound[block] and not self._is_here(block):
-                at = self._start + block * BLOCK_BYTES
-                length = len(self._columns[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
-                self._writable[at : at + length] = self._fetch(at, length)
-        super()._check_range(start, end)
-
-    def _is_here(self, block: int) -> bool:
-        data = self._columns[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
-        return zlib.crc32(data) == self._checks[block]
+    def _read(self, offset: int, length: int) -> None:
+        at = self._start + offset
+        self._writable[at : at + length] = self._fetch(at, length)
 
 
 def open_remote_table(storage: Storage, pack: RemotePack, cache: Path | None) -> RemoteTable:
-    """The index of a pack; with a directory for what was read of it before, and is read from here on.
+    """The index of a pack; with a directory for what was read of it before, and is read here.
 
     Raises:
         CorruptRemote: the pack's end or index is damaged.
         RemoteUnavailable: the remote can't be reached.
     """
     path = None if cache is None else cache / f"{pack.name.hex()}{REMOTE_TABLE_SUFFIX}"
-    known = bytearray() if path is None else _read(path)
-    if TABLE_HEADER_BYTES <= len(known) < pack.size:
-        try:
-            return _table(storage, pack, known, path)
-        except (TableDamaged, InvalidFormat):
-            pass  # it is read anew
+    if path is not None:
+        with contextlib.suppress(OSError, TableDamaged, InvalidFormat, CorruptStore, UnsupportedFormat, struct.error):
+            known = path.read_bytes()
+            return _table(storage, pack, known[:TRAILER_BYTES], known[TRAILER_BYTES:])
     try:
         trailer = storage.get_range(pack.key, pack.size - TRAILER_BYTES, TRAILER_BYTES)
         start, length = read_end(trailer, pack.size, Path(pack.key))
@@ -97,24 +92,22 @@ def open_remote_table(storage: Storage, pack: RemotePack, cache: Path | None) ->
         columns = _columns_at(head, length)
         if columns > len(head):
             head += storage.get_range(pack.key, start + len(head), columns - len(head))
-        table = _table(storage, pack, bytearray(head) + bytes(length - len(head)), path)
+        table = _table(storage, pack, trailer, head[:columns])
     except (TableDamaged, InvalidFormat, CorruptStore, UnsupportedFormat) as error:
         raise CorruptRemote(storage.name, pack.key, f"its index: {error}") from error
     if path is not None:
-        _write(path, 0, head, length)
+        with contextlib.suppress(OSError):  # it is a cache
+            path.write_bytes(trailer + head[:columns])
     return table
 
 
-def _table(storage: Storage, pack: RemotePack, data: bytearray, path: Path | None) -> RemoteTable:
-    start, length = pack.size - TRAILER_BYTES - len(data), len(data)
-
-    def fetch(at: int, count: int) -> bytes:
-        block = storage.get_range(pack.key, start + at, count)
-        if path is not None:
-            _write(path, at, block, length)
-        return block
-
-    return RemoteTable(memoryview(data), _columns_at(data, length), fetch)
+def _table(storage: Storage, pack: RemotePack, trailer: bytes, head: bytes) -> RemoteTable:
+    start, length = read_end(trailer, pack.size, Path(pack.key))
+    columns = _columns_at(head, length)
+    if columns != len(head):
+        raise TableDamaged("lists")
+    data = memoryview(bytearray(head) + bytes(length - columns))
+    return RemoteTable(data, columns, lambda at, count: storage.get_range(pack.key, start + at, count))
 
 
 def _columns_at(head: bytes | bytearray | memoryview, length: int) -> int:
@@ -130,21 +123,3 @@ def _columns_at(head: bytes | bytearray | memoryview, length: int) -> int:
     if int(columns) > length:
         raise InvalidFormat("table", "longer than its file")
     return int(columns)
-
-
-def _read(path: Path) -> bytearray:
-    try:
-        return bytearray(path.read_bytes())
-    except OSError:
-        return bytearray()
-
-
-def _write(path: Path, at: int, data: bytes, length: int) -> None:
-    """Remember what was read; a cache that can't be written is done without."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.ftruncate(handle, length)
-            os.pwrite(handle, data, at)
-        finally:
-            os.close(handle)
