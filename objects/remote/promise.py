@@ -76,7 +76,7 @@ class RemotePromise:
             # Packs may have come since the remote was listed.
             self._remote = RemoteObjects(self._open_storage(), self._store.layout.index)
             return self._remote.load(kind, address)
-        except CorruptRemote:
+        except (CorruptRemote, ObjectNotFound):
             self._remote = None  # what it remembers may be what is damaged
             raise
 
