@@ -24,6 +24,7 @@ from piecrust.vm.errors import ContractDoesNotExist, MissingOwner
 from piecrust.vm.interface import accept
 from piecrust.vm.workspace import Workspace
 
+OPERATION = "import-raw"
 RAW_FORMAT = "raw"
 WASM32_BYTES_MAX = 1 << 32
 _WHAT = "memory image"
@@ -69,7 +70,8 @@ def import_raw(
         UncommittedChanges: There is a working state.
         Conflict: Somebody else moved the branch meanwhile, or collected garbage.
     """
-    workspace, pieces, generation = Workspace(store), Pieces(store), store.generation
+    store.refresh()
+    workspace, pieces, generation = Workspace(store), Pieces(store, OPERATION), store.generation
     head = workspace.head().commit
     base = EMPTY_STATE if head is None else state_of(pieces.objects, head)
     old = contract_map.lookup(store, base.map_root, contract)
@@ -106,7 +108,7 @@ def import_raw(
     commit = put_commit(transaction, state, parents, derivation, message, author)
     workspace.advance(transaction, commit)
     transaction.ahead_since = generation
-    transaction.publish(Operation("import-raw", (contract.hex(),)))
+    transaction.publish(Operation(OPERATION, (contract.hex(),)))
     return commit
 
 

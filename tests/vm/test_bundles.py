@@ -20,6 +20,7 @@ from piecrust import (
     StoreIOError,
     UnknownRevision,
 )
+from piecrust.objects import bundle_state
 from piecrust.objects.kinds import Kind
 from piecrust.objects.store import Store
 from piecrust.rkyv import i64
@@ -236,6 +237,31 @@ def test_an_image_of_memory_comes_back(vm: VM, counting: list[CommitId], open_vm
     assert other.commit_info(older).parents == (commit,)
     told = list(replay(other.root_dir, [commit, older], workers=1))
     assert {verdict.holds for verdict in told} == {Holds.UNKNOWN}
+
+
+class CollectingImage(io.BytesIO):
+    """Has garbage collected through another handle before its end is read."""
+
+    def __init__(self, image: bytes, other: VM) -> None:
+        super().__init__(image)
+        self._other = other
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() == len(self.getbuffer()):
+            self._other.gc(retention_seconds=0)
+        return super().read(size)
+
+
+def test_garbage_that_is_collected_beside_the_import_of_an_image_is_a_conflict(
+    vm: VM, counting: list[CommitId], open_vm: OpenVM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_state, "PIECE_BYTES", 1)
+    image = image_of(vm, counting[0], tmp_path)[:-1] + b"x"  # with a page that nobody has
+    with pytest.raises(Conflict):
+        import_raw(vm.store, CollectingImage(image, open_vm(vm.root_dir)), COUNTER)
+    assert vm.branches["main"] == counting[-1]
+    commit = import_raw(vm.store, io.BytesIO(image), COUNTER)
+    assert value(vm, commit) == value(vm, counting[0])
 
 
 def test_images_that_do_not_fit_are_refused(vm: VM, counting: list[CommitId]) -> None:
