@@ -9,6 +9,7 @@ import typer
 from piecrust.cli.arguments import parse_hex
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.command_errors import FileProblem
+from piecrust.cli.output_file import output_file
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count, size
 from piecrust.cli.working_state import only_one, opened
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from piecrust.objects.state import State
     from piecrust.objects.store import Store
 
-Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where it goes.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where it goes; - is stdout.")]
 
 
 def export(
@@ -58,26 +59,26 @@ def export(
     with opened(context, read_only=True) as at, progress("export") as bar:
         commit = at.commit(revision)
         state = at.state(commit)
-        if raw is not None:
-            written = _export_raw(at.store, state, at.contract(raw, state), output)
-        else:
-            chosen = [at.contract(name, state) for name in contract or ()]
-            base = None if since is None else at.commit(since)
-            written = export_bundle(
-                at.store, commit, output, since=base, contracts=chosen, history=not no_history, report=bar.update
-            )
+        memory_of = None if raw is None else at.contract(raw, state)
+        chosen = [at.contract(name, state) for name in contract or ()]
+        base = None if since is None else at.commit(since)
+        with output_file(output, settings(context)) as file:
+            if memory_of is not None:
+                written = _export_raw(at.store, state, memory_of, file.path)
+            else:
+                history = not no_history
+                written = export_bundle(
+                    at.store, commit, file.path, since=base, contracts=chosen, history=history, report=bar.update
+                )
     data = {"commit": commit, "state_root": state.state_root, "file": output, "bytes": str(written)}
-    return Outcome(data, [f"{output}: {size(written)}"])
+    return Outcome(data, [f"{output}: {size(written)}"], raw=file.raw)
 
 
-def _export_raw(store: Store, state: State, contract: ContractId, output: str) -> int:
+def _export_raw(store: Store, state: State, contract: ContractId, path: Path) -> int:
     from piecrust.vm.raw_memory import export_raw
 
-    try:
-        with Path(output).open("wb") as file:
-            return export_raw(store, state, contract, file)
-    except OSError as error:
-        raise FileProblem(output, error) from None
+    with path.open("wb") as file:
+        return export_raw(store, state, contract, file)
 
 
 def import_(

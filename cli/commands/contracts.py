@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from piecrust.cli.changes import read_memory
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.command_errors import FileProblem, UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.contract_code import exported_functions
 from piecrust.cli.envelope import u64
+from piecrust.cli.output_file import output_file
 from piecrust.cli.render import count, hex_dump, size, table
 from piecrust.cli.working_state import opened
 from piecrust.objects import contract_map, tree
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from piecrust.objects.record import ContractRecord
 
 SHOWN_BYTES_MAX = 1 << 16
+READ_BYTES_MAX = 1 << 30
 Revision = Annotated[
     str | None, typer.Option("--at", metavar="REV", help="Of this revision; by default of the working state.")
 ]
@@ -110,7 +111,7 @@ def memory(
     ] = None,
     page: Annotated[int | None, typer.Option("--page", metavar="N", help="The bytes of page N.")] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the bytes to a file.")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the bytes to a file; - is stdout.")
     ] = None,
 ) -> Outcome:
     """Read a contract's memory: a summary, a hex dump of a range, or the bytes into a file.
@@ -136,16 +137,18 @@ def memory(
         beyond = offset + length > record.memory_length
         if output is None and length > SHOWN_BYTES_MAX:
             raise UsageError(f"{length:,} bytes are too many to show", hints=["-o FILE"])
+        if length > READ_BYTES_MAX:
+            raise UsageError(
+                f"{length:,} bytes are too many at once", hints=[f"piecrust export REV --raw {contract} -o FILE"]
+            )
         data = read_memory(at.store, record, offset, length)
     found = {"contract": identifier, "offset": u64(offset), "length": u64(length)}
     warnings = [f"the memory ends at {record.memory_length:#x}"] if beyond else []
     if output is None:
         return Outcome({**found, "bytes": data}, hex_dump(data, offset), warnings=warnings, paged=True)
-    try:
-        Path(output).write_bytes(data)
-    except OSError as error:
-        raise FileProblem(output, error) from None
-    return Outcome({**found, "file": output}, [f"{len(data):,} bytes in {output}"], warnings=warnings)
+    with output_file(output, settings(context)) as file:
+        file.write(data)
+    return Outcome({**found, "file": output}, [f"{len(data):,} bytes in {output}"], warnings=warnings, raw=file.raw)
 
 
 def _summary(at: WorkingState, record: ContractRecord) -> Outcome:

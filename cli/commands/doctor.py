@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import typer
 from piecrust.cli.command import Outcome, settings
+from piecrust.cli.errors import reason_of
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.render import count, size, table
-from piecrust.cli.working_state import select_implementations, store_directory
+from piecrust.cli.working_state import STORE_DIRECTORY, select_implementations, store_directory
 from piecrust.objects.errors import NotAStore, PiecrustError
 
 if TYPE_CHECKING:
@@ -63,11 +65,23 @@ def _wasmtime() -> str:
 
 
 def _machine(environment: Mapping[str, str]) -> Iterator[Finding]:
+    yield _kernel()
     yield _tried("choice", lambda: _selected(environment))
     yield _tried("write tracker", _tracker)
     yield _tried("engine calls", _engine_calls)
     yield _tried("native stack", _stack)
     yield _tried("compiled contracts", lambda: _cache(environment))
+
+
+def _kernel() -> Finding:
+    """Whether the kernel has what the fast write tracker needs; without it the compiled one serves."""
+    from piecrust.vm import tracking
+
+    try:
+        tracking.check()
+    except OSError as error:
+        return Finding("kernel features", f"no userfaultfd that tracks writes: {reason_of(error)}")
+    return Finding("kernel features", "userfaultfd, asynchronous write protection, PAGEMAP_SCAN", fine=True)
 
 
 def _selected(environment: Mapping[str, str]) -> str:
@@ -114,6 +128,8 @@ def _store(current: Settings) -> Iterator[Finding]:
         yield Finding("store", "none here")
         return
     yield _tried("store", lambda: _health(directory))
+    if (directory / STORE_DIRECTORY).is_dir() and not os.access(directory / STORE_DIRECTORY, os.W_OK):
+        yield Finding("store access", "reading only: this user may not write there")
 
 
 def _health(directory: Path) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from piecrust.cli.arguments import read_bytes
 from piecrust.cli.claims import claim_data, claim_lines
 from piecrust.cli.command import Outcome, settings
-from piecrust.cli.command_errors import CommandError, FileProblem, UsageError
+from piecrust.cli.command_errors import CommandError, UsageError
 from piecrust.cli.commands.contracts import parse_range
 from piecrust.cli.exit_codes import ExitCode
+from piecrust.cli.output_file import output_file
 from piecrust.cli.render import size
 from piecrust.cli.working_state import only_one, opened
 from piecrust.objects.errors import InvalidFormat, InvalidProof
@@ -41,7 +41,9 @@ def prove(
     revision: Annotated[str, typer.Argument(metavar="REV", help="The commit that the proof is about.")],
     wishes: Annotated[list[str] | None, typer.Argument(metavar="[CONTRACT]", help="What to prove, see above.")] = None,
     *,
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where the proof goes.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Where the proof goes; - is stdout.")
+    ] = None,
     ancestor: Annotated[
         str | None, typer.Option("--ancestor", metavar="REV", help="Prove that this one comes before it.")
     ] = None,
@@ -74,15 +76,14 @@ def prove(
         commit = at.commit(revision)
         proof = _make(at, commit, wishes or [], ancestor, difference, bare=bare)
         root = at.state(commit).state_root
-    try:
-        Path(output).write_bytes(proof)
-    except OSError as error:
-        raise FileProblem(output, error) from None
+    with output_file(output, settings(context)) as file:
+        file.write(proof)
     check = f"--root {root.hex()}" if bare else f"--commit {commit.hex()}"
     return Outcome(
         {"commit": commit, "state_root": root, "file": output, "bytes": len(proof)},
         [f"{output}: {size(len(proof))}"],
-        hints=[f"piecrust verify {output} {check}"],
+        hints=[] if file.raw else [f"piecrust verify {output} {check}"],
+        raw=file.raw,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -178,3 +180,29 @@ def test_no_dask_scheduler_is_an_error(counting: Command, monkeypatch: pytest.Mo
     pytest.importorskip("distributed")
     monkeypatch.setattr(replay_command, "SCHEDULER_SECONDS", 0.2)
     assert "no Dask scheduler" in counting("replay", "--dask", "tcp://127.0.0.1:1", code=2).stderr
+
+
+def test_a_dash_is_stdout(counting: Command) -> None:
+    outputs = [
+        ("export", "main", "-o"),
+        ("export", "main", "--raw", "counter", "-o"),
+        ("prove", "main", "counter", "-o"),
+        ("memory", "counter", "--page", "1", "-o"),
+    ]
+    for words in outputs:
+        counting(*words, "file")
+        command = [sys.executable, "-m", "piecrust", *words, "-"]
+        environment = {**os.environ, **counting.environment}
+        done = subprocess.run(command, cwd=counting.directory, env=environment, capture_output=True, timeout=60)
+        assert done.stdout == (counting.directory / "file").read_bytes()
+        assert done.stderr == b""
+        assert "both want stdout" in counting(*words, "-", "--json", code=2).stdout
+    assert not (counting.directory / "-").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["export main", "export main --raw counter", "prove main counter", "memory counter --page 1"],
+)
+def test_a_file_that_can_not_be_written(counting: Command, words: str) -> None:
+    assert "no such file or directory" in counting(*words.split(), "-o", "missing/file", code=None).stderr

@@ -578,6 +578,19 @@ class TestDoctor:
         findings = {item["name"]: item for item in counting.json("doctor")["findings"]}
         assert findings["write tracker"]["fine"]
         assert findings["store"]["detail"].endswith("3 commits")
+        assert {"system", "wasmtime", "kernel features", "engine calls", "native stack", "compiled contracts"} <= set(
+            findings
+        )
+        assert "store access" not in findings
+
+    def test_tells_what_the_kernel_lacks(self, store: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse() -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("piecrust.vm.tracking.check", refuse)
+        findings = {item["name"]: item for item in store.json("doctor")["findings"]}
+        assert findings["kernel features"]["detail"] == "no userfaultfd that tracks writes: operation not permitted"
+        assert findings["kernel features"]["fine"] is None
 
     def test_a_damaged_store_is_a_negative_verdict(self, counting: Command) -> None:
         segment = max((counting.directory / ".piecrust" / "log").iterdir())
