@@ -24,27 +24,37 @@ def rows(bench: Bench) -> Iterator[Row]:
                 open_original(bench.original, None)
                 deploy_original(bench.original, ALL)
             for name, what, target in subjects():
-                yield call_row(bench, session, name, what, target)
+                yield call_row(bench, session, name, what, target, bench.effort.calls)
+            for name, what, target in nesting_subjects():
+                yield call_row(bench, session, name, what, target, max(1, bench.effort.calls // 5))
 
 
 def subjects() -> Iterator[tuple[str, Call, float]]:
     """Names, calls, and the ratios that they should have at most."""
     yield "call: counter.read_value", Call(COUNTER, "read_value"), 0.5
     yield "call: counter.increment", Call(COUNTER, "increment"), 0.5
-    deep, queries, events = Program(), Program(), Program()
-    for level in range(39):
-        deep = Program().call(SCRIPT if level % 2 else OTHER, 0, deep)
+    queries, events = Program(), Program()
     for _ in range(10):
         queries.query("identity", bytes(8))
         events.emit("topic", bytes(8))
     for name, program, target in (
         ("empty program", Program(), 0.35),
         ("one more page written", Program().add64(SCRATCH, 1), 0.25),
+        ("10 host queries", queries, 0.8),
+        ("10 events", events, 0.8),
+    ):
+        yield f"call: {name}", Call(SCRIPT, "run", program.bytes()), target
+
+
+def nesting_subjects() -> Iterator[tuple[str, Call, float]]:
+    """The same of calls that call contracts, and take longer."""
+    deep = Program()
+    for level in range(39):
+        deep = Program().call(SCRIPT if level % 2 else OTHER, 0, deep)
+    for name, program, target in (
         ("10 nested calls", ten_calls(), 0.4),
         ("10 failing nested calls", ten_failing_calls(), 0.6),
         ("40 deep", deep, 0.4),
-        ("10 host queries", queries, 0.8),
-        ("10 events", events, 0.8),
     ):
         yield f"call: {name}", Call(SCRIPT, "run", program.bytes()), target
 
@@ -64,20 +74,20 @@ def ten_failing_calls() -> Program:
     return nested
 
 
-def call_row(bench: Bench, session: Session, name: str, what: Call, target: float, times: int | None = None) -> Row:
+def call_row(bench: Bench, session: Session, name: str, what: Call, target: float, times: int) -> Row:
     """A call that is repeated in one session, on both sides."""
-    original, each = bench.original, times or bench.effort.calls
+    original = bench.original
 
     def ours() -> Measured:
         return {
             "call": repeat(
-                lambda: session.call_raw(what.contract, what.function, what.argument, gas_limit=GAS), each
+                lambda: session.call_raw(what.contract, what.function, what.argument, gas_limit=GAS), times
             ).p50
         }
 
     def rival() -> Measured:
         assert original is not None
-        return {"call": original.ask("bench_calls", times=each, **what.fields())["call_us"]["p50"]}
+        return {"call": original.ask("bench_calls", times=times, **what.fields())["call_us"]["p50"]}
 
     for _ in range(WARM_UP):
         call(session, what)

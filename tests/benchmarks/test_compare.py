@@ -15,11 +15,11 @@ NAMES = {
         "call: counter.increment",
         "call: empty program",
         "call: one more page written",
+        "call: 10 host queries",
+        "call: 10 events",
         "call: 10 nested calls",
         "call: 10 failing nested calls",
         "call: 40 deep",
-        "call: 10 host queries",
-        "call: 10 events",
     ],
     "commits": [
         "session",
