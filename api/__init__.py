@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from piecrust.vm.host_queries import HostQuery
     from piecrust.vm.limits import DEFAULT_GAS_LIMIT
     from piecrust.vm.openings import PageOpening
+    from piecrust.vm.original.importing import ImportedCommit, ImportedDirectory
     from piecrust.vm.receipt import CallTree, CallTreeElement, FailedCall, FailedFrame, Receipt
     from piecrust.vm.session import Session
     from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
@@ -138,6 +139,7 @@ _MODULES = {
     "piecrust.vm.host_queries": "HostQuery",
     "piecrust.vm.limits": "DEFAULT_GAS_LIMIT",
     "piecrust.vm.openings": "PageOpening",
+    "piecrust.vm.original.importing": "ImportedCommit ImportedDirectory",
     "piecrust.vm.receipt": "CallTree CallTreeElement FailedCall FailedFrame Receipt",
     "piecrust.vm.session": "Session",
     "piecrust.vm.verdict": "Derived Divergence Holds Verdict",
@@ -185,6 +187,8 @@ __all__ = [
     "Holds",
     "HostQuery",
     "Imported",
+    "ImportedCommit",
+    "ImportedDirectory",
     "InitializationError",
     "InvalidAbi",
     "InvalidArgument",
