@@ -19,7 +19,9 @@ def test_an_overlay_reads_through_and_keeps_what_is_put():
     assert above.load(Kind.BLOB, A) == b"below"
     assert above.load(Kind.BLOB, B) == b"above"
     assert not below.contains(Kind.BLOB, B)
-    assert [(kind, address, *staged) for kind, address, staged in above.staged()] == [(Kind.BLOB, B, b"above", A, 3)]
+    assert [(kind, address, *staged) for kind, address, staged in above.staged()] == [
+        (Kind.BLOB, B, b"above", A, 3, False)
+    ]
 
 
 def test_what_is_there_is_not_put_again():
