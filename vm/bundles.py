@@ -12,7 +12,7 @@ from typing import BinaryIO
 from piecrust.objects import bundle_reader, bundle_writer, contract_map
 from piecrust.objects.bundle import MAGIC, WHAT
 from piecrust.objects.bundle_reader import Imported
-from piecrust.objects.errors import Conflict, InvalidFormat, StoreIOError
+from piecrust.objects.errors import Conflict, InvalidFormat, ObjectNotFound, StoreIOError
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
@@ -55,7 +55,15 @@ def export_bundle(
             return bundle_writer.write_contracts(store, tip, contracts, stream)
         if not history:
             return bundle_writer.write_state_alone(store, tip, stream)
-        return bundle_writer.write_history(store, tip, stream, since=() if since is None else (since,), report=report)
+        try:
+            return bundle_writer.write_history(
+                store, tip, stream, since=() if since is None else (since,), report=report
+            )
+        except ObjectNotFound as error:
+            error.add_note(
+                "a commit of the history is here without its state: export the state alone, or what came later"
+            )
+            raise
 
 
 def import_bundle(

@@ -18,6 +18,7 @@ from piecrust import (
     ContractId,
     InvalidFormat,
     MissingOwner,
+    ObjectNotFound,
     StoreIOError,
     UnknownRevision,
 )
@@ -292,6 +293,11 @@ def test_a_state_without_history_survives_the_collection_of_garbage(
     assert value(other, counting[-1]) == value(vm, counting[-1])
     assert [info.id for info in other.log("main")] == counting[::-1]
     assert [told.holds for told in other.replay("main", workers=1)] == [Holds.UNKNOWN] * 3
+    with pytest.raises(ObjectNotFound) as caught:
+        other.export("main", tmp_path / "whole")
+    assert "without its state" in caught.value.__notes__[0]
+    other.export("main", tmp_path / "again", history=False)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "alone").read_bytes()
     vm.export("main", tmp_path / "all")
     other.import_bundle(tmp_path / "all")
     assert [told.holds for told in other.replay("main", workers=1)] == [Holds.YES] * 3
