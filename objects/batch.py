@@ -1,4 +1,4 @@
-"""Batches: several transactions that become durable and visible together, with one frame and one sync.
+"""Batches: several transactions that become durable and visible together, with one sync.
 
 What is published in a batch is encoded at once: a page that is a patch of another one takes no more memory than that.
 """

@@ -48,6 +48,7 @@ NO_CHAIN: Final = bytes(CHAIN_BYTES)
 _HEADER = struct.Struct("<8sB3sIQQ16s")
 _LENGTHS = struct.Struct("<II")
 _ENTRY = struct.Struct("<BBBBI32s")
+_FLAGS_AND_LENGTH = struct.Struct("<2xBxI32x")  # of an entry
 _HASHED_BYTES: Final = 48
 
 
@@ -212,18 +213,11 @@ def head_length(body: bytes | memoryview) -> int:
     return int(stored) + _LENGTHS.size
 
 
-def decode_head(body: bytes | memoryview, body_length: int | None = None) -> Head:
-    """The table, the meta and the short payloads of a body of which at least the head is given.
-
-    With `body_length`, that of the whole body, the long payloads are checked to fill it.
-
-    Raises:
-        InvalidFormat: lengths, kinds or encodings do not fit; whatever the bytes are, memory stays within limits.
-    """
+def head_data(body: bytes | memoryview) -> bytes:
+    """The head of a body, decompressed, of which at least the head is given; `InvalidFormat` if it isn't one."""
     if len(body) < _LENGTHS.size:
         raise InvalidFormat("frame", "shorter than its lengths")
     stored, length = _LENGTHS.unpack_from(body)
-    external = HEADER_BYTES + _LENGTHS.size + stored
     if stored > length or length > HEAD_BYTES_MAX or _LENGTHS.size + stored > len(body):
         raise InvalidFormat("frame", "the head is longer than the frame")
     data = bytes(body[_LENGTHS.size : _LENGTHS.size + stored])
@@ -234,10 +228,45 @@ def decode_head(body: bytes | memoryview, body_length: int | None = None) -> Hea
     if length < _LENGTHS.size:
         raise InvalidFormat("frame", "the head is too short")
     count, meta_length = _LENGTHS.unpack_from(data)
+    if _LENGTHS.size + count * _ENTRY.size + meta_length > length:
+        raise InvalidFormat("frame", "the table is longer than the head")
+    return data
+
+
+def short_payload(head: bytes, kind: int, address: bytes) -> bytes | None:
+    """A short payload out of what `head_data` gave, not verified; None if there is none.
+
+    The rest of the head is not taken apart: that of a batch may have thousands of objects.
+    """
+    count, meta_length = _LENGTHS.unpack_from(head)
+    meta_at = _LENGTHS.size + count * _ENTRY.size
+    first = _LENGTHS.size + _ENTRY.size - len(address)  # where the address of the first entry is
+    found = head.find(address, first, meta_at)
+    while found >= 0:
+        number, rest = divmod(found - first, _ENTRY.size)
+        of_kind, _, flags, _, length, _ = _ENTRY.unpack_from(head, _LENGTHS.size + number * _ENTRY.size)
+        if rest == 0 and of_kind == kind and flags & _INLINE:
+            before = memoryview(head)[_LENGTHS.size : _LENGTHS.size + number * _ENTRY.size]
+            start = meta_at + meta_length
+            start += sum([size for flags, size in _FLAGS_AND_LENGTH.iter_unpack(before) if flags & _INLINE])
+            return head[start : start + length]
+        found = head.find(address, found + 1, meta_at)
+    return None
+
+
+def decode_head(body: bytes | memoryview, body_length: int | None = None) -> Head:
+    """The table, the meta and the short payloads of a body of which at least the head is given.
+
+    With `body_length`, that of the whole body, the long payloads are checked to fill it.
+
+    Raises:
+        InvalidFormat: lengths, kinds or encodings do not fit; whatever the bytes are, memory stays within limits.
+    """
+    data = head_data(body)
+    external = HEADER_BYTES + head_length(body)
+    count, meta_length = _LENGTHS.unpack_from(data)
     meta_at = _LENGTHS.size + count * _ENTRY.size
     inline = meta_at + meta_length
-    if inline > length:
-        raise InvalidFormat("frame", "the table is longer than the head")
     rows = []
     for kind, encoding, flags, zero, size, address in _ENTRY.iter_unpack(memoryview(data)[_LENGTHS.size : meta_at]):
         if kind not in BODY_BYTES_MAX or encoding > Encoding.DELTA or flags > 7 or zero:
@@ -248,6 +277,6 @@ def decode_head(body: bytes | memoryview, body_length: int | None = None) -> Hea
         else:
             rows.append(TableRow(kind, encoding, flags, size, address, external))
             external += size
-    if inline != length or (body_length is not None and external != HEADER_BYTES + body_length):
+    if inline != len(data) or (body_length is not None and external != HEADER_BYTES + body_length):
         raise InvalidFormat("frame", "the payloads do not fill the frame")
     return Head(rows, data[meta_at : meta_at + meta_length], data)

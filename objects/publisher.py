@@ -14,7 +14,7 @@ from piecrust.objects.access import Overlay
 from piecrust.objects.catalog import OperationFrame
 from piecrust.objects.encoder import Encoder, StagedObject
 from piecrust.objects.errors import CommitInUse, CommitPinned, Conflict, PiecrustError, StoreError, UnknownRevision
-from piecrust.objects.frame import Encoding, Entry, FrameType, TableRow, encode_body
+from piecrust.objects.frame import INLINE_BYTES_MAX, Encoding, Entry, FrameType, TableRow, encode_body
 from piecrust.objects.graph import CommitGraph
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
@@ -28,6 +28,7 @@ from piecrust.objects.source import SegmentSource
 from piecrust.objects.transaction import Anything, RefUpdate
 
 FRAME_BYTES: Final = 8 << 20  # objects beyond this go into frames of their own, ahead of the one that counts
+HEAD_BYTES: Final = 64 << 10  # and so do short ones beyond this: who reads one of them decompresses the whole head
 
 
 class Change(NamedTuple):
@@ -60,7 +61,7 @@ class Publisher:
         graph: CommitGraph,
         entries: list[Entry] | None = None,
     ) -> None:
-        """Publish objects with the operations that they belong to, in one frame and with one sync.
+        """Publish objects with the operations that they belong to, with one sync.
 
         `entries` are the objects of the overlay, if they are encoded already.
         """
@@ -192,13 +193,19 @@ def _check_deletable(commit: CommitId, refs: Mapping[str, RefValue | None], grap
 
 
 def _pieces(entries: list[Entry]) -> list[list[Entry]]:
-    """The entries in their order, cut where a frame would get too long; at least one piece."""
+    """The entries, cut where a frame would get too long, or its head; at least one piece.
+
+    The last one has all commits, for the operations beside them say which of its commits are kept.
+    """
     pieces: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        size += len(entry.payload)
-        if size > FRAME_BYTES and pieces[-1]:
+    size = head = 0
+    for entry in [e for e in entries if e.kind is not Kind.COMMIT]:
+        length = len(entry.payload)
+        size += length
+        head += length if length <= INLINE_BYTES_MAX else 0
+        if (size > FRAME_BYTES or head > HEAD_BYTES) and pieces[-1]:
             pieces.append([])
-            size = len(entry.payload)
+            size, head = length, length if length <= INLINE_BYTES_MAX else 0
         pieces[-1].append(entry)
+    pieces[-1] += [entry for entry in entries if entry.kind is Kind.COMMIT]
     return pieces

@@ -11,7 +11,15 @@ from piecrust.objects.catalog import Catalog, Location
 from piecrust.objects.codec import CODECS, address_of
 from piecrust.objects.compression import decompress
 from piecrust.objects.errors import CorruptObject, InvalidFormat, ObjectNotFound
-from piecrust.objects.frame import HEADER_BYTES, Encoding, EntryFlags, decode_head, head_length
+from piecrust.objects.frame import (
+    HEADER_BYTES,
+    Encoding,
+    EntryFlags,
+    decode_head,
+    head_data,
+    head_length,
+    short_payload,
+)
 from piecrust.objects.ids import ID_BYTES
 from piecrust.objects.kinds import BODY_BYTES_MAX, Kind
 from piecrust.objects.page import ZERO_PAGE, ZERO_PAGE_HASH
@@ -29,7 +37,7 @@ class Reader:
         self.catalog = catalog
         self.partial = False  # whether a remote has what is missing here
         self.cache = GenerationCache(cache_bytes)
-        self._heads: dict[tuple[bytes, int], dict[tuple[int, bytes], bytes]] = {}
+        self._heads: dict[tuple[bytes, int], bytes] = {}
 
     def load(self, kind: Kind, address: bytes, /) -> Any:
         """The decoded object, verified against its address.
@@ -95,9 +103,12 @@ class Reader:
         source, offset, length, _, flags = location
         if flags & EntryFlags.INLINE:
             try:
-                return self._head(location)[kind, address]
-            except (InvalidFormat, KeyError) as error:
+                short = short_payload(self._head(location), kind, address)
+            except InvalidFormat as error:
                 raise CorruptObject(kind, address, f"its frame is damaged: {error}") from error
+            if short is None:
+                raise CorruptObject(kind, address, "its frame is damaged: it is not there")
+            return short
         payload = source.read(offset, length)
         if len(payload) != length:
             raise CorruptObject(kind, address, "the file ends within it")
@@ -106,26 +117,25 @@ class Reader:
     def _addresses(self, kind: Kind, location: Location) -> Iterator[bytes]:
         """The full address of an object that a table knows the beginning of; those of its neighbours, too."""
         if location.flags & EntryFlags.INLINE:
-            yield from (address for of_kind, address in self._head(location) if of_kind == kind)
+            yield from (row.address for row in decode_head(self._head_body(location)).rows if row.kind == kind)
         else:
             yield address_of(kind, self._body(kind, location, location.source.read(location.offset, location.length)))
 
-    def _head(self, location: Location) -> dict[tuple[int, bytes], bytes]:
-        """The short payloads of a frame: what is read together was mostly written together."""
+    def _head(self, location: Location) -> bytes:
+        """The head of a frame, decompressed: what is read together was mostly written together."""
         key = location.source.salt, location.offset
         found = self._heads.get(key)
         if found is None:
-            at = location.offset + HEADER_BYTES
-            body = location.source.read(at, _HEAD_GUESS_BYTES)
-            if len(body) >= 8 and (length := head_length(body)) > len(body):
-                body = location.source.read(at, length)
-            head = decode_head(body)
-            found = {
-                (row.kind, row.address): head.data[row.offset : row.offset + row.length]
-                for row in head.rows
-                if row.flags & EntryFlags.INLINE
-            }
+            found = head_data(self._head_body(location))
             if len(self._heads) >= _HEADS_MAX:
                 self._heads.clear()
             self._heads[key] = found
         return found
+
+    def _head_body(self, location: Location) -> bytes:
+        """The body of a frame as it is stored, or at least its head."""
+        at = location.offset + HEADER_BYTES
+        body = location.source.read(at, _HEAD_GUESS_BYTES)
+        if len(body) >= 8 and (length := head_length(body)) > len(body):
+            body = location.source.read(at, length)
+        return body

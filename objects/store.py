@@ -168,7 +168,7 @@ class Store(StoreView):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Publish everything that this thread publishes within the block at its end: one frame, one sync.
+        """Publish everything that this thread publishes within the block at its end, with one sync.
 
         Within the block this thread sees what it published; nobody else does. If the block raises, or a ref was moved
         by somebody else meanwhile (`Conflict`), nothing of it is published.

@@ -19,10 +19,12 @@ from piecrust.objects.frame import (
     decode_head,
     encode_body,
     frame_is_valid,
+    head_data,
     head_length,
     marker,
     read_header,
     seal_frame,
+    short_payload,
 )
 from piecrust.objects.kinds import Kind
 
@@ -156,3 +158,19 @@ def test_what_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyP
     assert encode_body([], bytes(92)).data
     with pytest.raises(InvalidFormat, match="101 bytes"):
         encode_body([], bytes(93))
+
+
+def test_a_short_payload_is_found_by_kind_and_address() -> None:
+    one, two = os.urandom(32), os.urandom(32)
+    entries = [
+        Entry(Kind.BLOB, one, Encoding.RAW, b"blob"),
+        Entry(Kind.BLOB, two, Encoding.RAW, bytes(INLINE_BYTES_MAX + 1)),
+        Entry(Kind.NODE, one, Encoding.RAW, b"node"),
+        Entry(Kind.NODE, two, Encoding.RAW, one + b"a payload that names another object"),
+    ]
+    head = head_data(encode_body(entries, one + b"meta").data)
+    assert short_payload(head, Kind.BLOB, one) == b"blob"
+    assert short_payload(head, Kind.NODE, one) == b"node"
+    assert short_payload(head, Kind.NODE, two) == entries[3].payload
+    assert short_payload(head, Kind.BLOB, two) is None
+    assert short_payload(head, Kind.PAGE, one) is None

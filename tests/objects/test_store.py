@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from piecrust.objects import publisher
 from piecrust.objects.errors import (
     CommitInUse,
     CommitPinned,
@@ -144,6 +145,21 @@ def test_a_batch_is_seen_by_its_thread_alone_until_it_ends(tmp_path: Path) -> No
         assert other.ref("heads/main") == second
         assert read_content(other, second) == b"second  "
         assert len(list(other.operations())) == 2
+
+
+def test_a_long_batch_is_cut_into_frames_with_short_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "HEAD_BYTES", 1000)
+    contents = [b"%8d" % number for number in range(20)]
+    with Store.open(tmp_path, create=True) as store, store.batch():
+        parent, commits = None, []
+        for content in contents:
+            parent = make_commit(store, content, parent=parent)
+            commits.append(parent)
+    with Store.open(tmp_path) as store:
+        assert set(store.commits()) == set(commits)
+        assert not store._log.ledger.exceptions, "the flags beside the commits say that they are kept"
+        assert [read_content(store, commit) for commit in commits] == contents
+        assert len({at.offset for at in store._reader.catalog.fresh[Kind.RECORD].values()}) > 4
 
 
 def test_a_batch_is_encoded_anew_when_garbage_was_collected_meanwhile(tmp_path: Path) -> None:
