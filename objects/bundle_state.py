@@ -29,9 +29,9 @@ OPERATION: Final = "import"
 class Pieces:
     """Objects on their way into a store, published piece by piece; `objects` are those of the piece to come."""
 
-    def __init__(self, store: Store, operation: str = OPERATION) -> None:
-        """`operation` is what the operation log calls it."""
-        self._store, self._operation = store, operation
+    def __init__(self, store: Store, operation: str = OPERATION, bytes_max: int | None = None) -> None:
+        """`operation` is what the operation log calls it; `bytes_max` are of a piece, about."""
+        self._store, self._operation, self._bytes_max = store, operation, bytes_max or PIECE_BYTES
         self._bytes = 0
         self.objects: Transaction = store.transaction()
 
@@ -42,7 +42,7 @@ class Pieces:
 
     def publish_if_full(self) -> None:
         """Publish what was staged, if it is much."""
-        if self._bytes > PIECE_BYTES:
+        if self._bytes > self._bytes_max:
             self.publish()
 
     def publish(self) -> None:

@@ -34,7 +34,9 @@ from piecrust.objects.store import Store
 OPERATION: Final = "fetch"
 
 
-_SMALL_BYTES: Final = 1024  # that an object which is not plain bytes takes, about
+_PIECE_BYTES: Final = 8 << 20
+_NODE_BYTES: Final = 16 << 10  # that a decoded node takes in memory, about
+_SMALL_BYTES: Final = 1 << 10  # and a record
 
 
 class Arrival:
@@ -43,7 +45,7 @@ class Arrival:
     def __init__(self, store: Store, storage: Storage, cache: Path | None) -> None:
         self.commits: dict[CommitId, Commit] = {}  # that came, and are not in the store
         self.remote = RemoteObjects(storage, cache)
-        self.pieces = Pieces(store, OPERATION)
+        self.pieces = Pieces(store, OPERATION, _PIECE_BYTES)
         self._store, self._storage = store, storage
 
     def load(self, kind: Kind, address: bytes, /) -> Any:
@@ -72,7 +74,7 @@ class Arrival:
             if not self._store.contains(kind, address):
                 self.commits[CommitId(address)] = value
             return
-        length = len(value) if isinstance(value, bytes) else _SMALL_BYTES
+        length = len(value) if isinstance(value, bytes) else _NODE_BYTES if kind is Kind.NODE else _SMALL_BYTES
         self.pieces.put(kind, address, value, length, base)
         self.pieces.publish_if_full()
 
@@ -98,6 +100,10 @@ class Arrival:
         missing = [item for item in dict.fromkeys(items) if not self.contains(*item)]
         for kind, address, value in self.remote.load_many(missing):
             self.take(kind, address, value)
+
+    def rest(self) -> None:
+        """Give the memory back that reading the store's packs took."""
+        self._store.rest()
 
     def set_aside(self) -> None:
         """Have what came in the store, commits as such without states, for the next attempt to find."""

@@ -28,6 +28,7 @@ from piecrust.objects.remote.arrival import Arrival
 from piecrust.objects.store import Store
 
 _BATCH: Final = 128  # pages that are asked for at once
+_REST_COMMITS: Final = 512
 _CHECKED_BY_ADDRESS: Final = frozenset({Kind.PAGE, Kind.BYTECODE})
 
 
@@ -92,6 +93,8 @@ class Examination:
         """
         for done, (identity, commit) in enumerate(commits):
             progress("check", done, len(commits))
+            if done % _REST_COMMITS == 0:
+                self._arrival.rest()
             try:
                 self._follow(identity, commit)
             except ObjectNotFound as error:

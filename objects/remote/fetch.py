@@ -117,6 +117,7 @@ def _take_packs(arrival: Arrival, storage: Storage, taken: TakenPacks, progress:
         progress("fetch", done, total)
         arrival.take_pack(pack)
         arrival.pieces.publish()
+        arrival.rest()
         taken.add([pack.name], settled=False)
         done += pack.size
     progress("fetch", total, total)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from piecrust.objects.store import Store
 
 _WAITING_BYTES_MAX: Final = 2 << 20
-_SMALL_BYTES: Final = 1024  # that an object which is not plain bytes takes, about
+_DECODED_BYTES: Final = 16 << 10  # that an object which is not plain bytes takes in memory, about
 
 Item = tuple[Kind, bytes]
 
@@ -55,7 +55,7 @@ class RemotePromise:
                 return known
             value = self._ask(kind, address)
             self._waiting[kind, bytes(address)] = value
-            self._bytes += len(value) if isinstance(value, bytes) else _SMALL_BYTES
+            self._bytes += len(value) if isinstance(value, bytes) else _DECODED_BYTES
             self._publish_if_much()
             return value
 
