@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Typer exports only this one of the errors of its parser; the base of all of them is its parent.
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_NEAR_COMMANDS = re.compile(r"(no such command '.*')\. did you mean (.*)\?", re.IGNORECASE)
 CAUSES_MAX = 8
 CANDIDATES_MAX = 20
 
@@ -106,6 +108,8 @@ def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None, comm
                     ExitCode.ABI, code, f"the argument has {length:,} bytes, at most {ARGUMENT_BYTES_MAX:,} fit"
                 )
             exit_code = next((EXIT_CODES[c.__name__] for c in type(error).__mro__ if c.__name__ in EXIT_CODES), None)
+            if _is_missing_file(error):
+                exit_code = ExitCode.NOT_FOUND
             if exit_code is not None:
                 message, details = _told(error, labels or {})
                 details += getattr(error, "__notes__", [])
@@ -119,6 +123,11 @@ def problem_of(error: Exception, labels: Mapping[bytes, str] | None = None, comm
         return _parsing(error, code, command)
     message = f"this is a bug in piecrust: {type(error).__name__}: {error}"
     return Problem(ExitCode.BUG, "bug", message, hints=["run the command again with --debug and report what it prints"])
+
+
+def _is_missing_file(error: PiecrustError) -> bool:
+    """Whether a file was named that is not there."""
+    return isinstance(error, StoreIOError) and error.errno == errno.ENOENT
 
 
 def _is_long_argument(error: PiecrustError) -> bool:
@@ -148,14 +157,16 @@ def _parsing(error: Any, code: str, command: str) -> Problem:
     """An error of the command line's parser, in the words of the others."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else f"piecrust {command}".rstrip()
-    message, near = error.format_message().rstrip("."), list(getattr(error, "possibilities", None) or ())
+    message, near = error.format_message().rstrip("."), sorted(getattr(error, "possibilities", None) or ())
     if near:
         message = f"no such option: {error.option_name}"
+    elif (found := _NEAR_COMMANDS.fullmatch(message)) is not None:
+        message, near = found[1], re.findall(r"'([^']+)'", found[2])
     return Problem(
         ExitCode.USAGE,
         code,
         message[:1].lower() + message[1:],
-        hints=[*(f"{path} {option}" for option in sorted(near)), f"{path} --help"],
+        hints=[*(f"{path} {word}" for word in near), f"{path} --help"],
         command=path.partition(" ")[2],
     )
 
@@ -164,6 +175,8 @@ def _causes(error: BaseException) -> list[str]:
     """The messages of the errors that led to this one."""
     if isinstance(error, PiecrustError) and error.kind == "OutOfGas":
         return []  # the trap that ends it says nothing more
+    if isinstance(error, StoreIOError) and getattr(error.__cause__, "filename", None) == str(error.path):
+        return []  # the message says it
     causes: list[str] = []
     cause = error.__cause__
     while cause is not None and len(causes) < CAUSES_MAX:
@@ -287,6 +300,8 @@ def _hints(error: PiecrustError, command: str) -> list[str]:
             return ["piecrust status   (somebody else moved the branch or the working state)"]
         case "CorruptStore" | "CorruptObject":
             return ["piecrust fsck"]
+        case "StoreIOError" if _is_missing_file(error):
+            return []
         case "StoreReadOnly" | "StoreFull" | "StoreIOError":
             return ["nothing was written; run the command again when the cause is gone"]
         case "CommitInUse":

@@ -335,6 +335,25 @@ def test_an_option_without_its_value_names_the_command(counting: Command) -> Non
     )
 
 
+def test_unknown_sub_command(piecrust: Command) -> None:
+    golden(
+        piecrust("bisect", "rest", code=None),
+        ExitCode.USAGE,
+        """
+        Error: no such command 'rest'
+        Hint: piecrust bisect reset
+        Hint: piecrust bisect --help
+        """,
+    )
+
+
+@pytest.mark.parametrize("words", ["replay --bundle", "import", "verify", "run", "deploy --contract " + 64 * "0"])
+def test_a_file_that_is_not_there(counting: Command, words: str) -> None:
+    answer = counting(*words.split(), "missing", code=3)
+    assert answer.stderr.startswith("Error: ")
+    assert answer.stderr.endswith("no such file or directory\n")
+
+
 def test_metadata_without_a_name(store: Command) -> None:
     store("meta", "set", "", "u64:5", code=2)
     assert store.json("status")["working_state"] is None
