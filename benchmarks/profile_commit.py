@@ -16,12 +16,14 @@ import pstats
 import resource
 import tempfile
 import time
+from contextlib import nullcontext
 
-from compare import commit_chain, first_commit
-from measure import Stopwatch, quiet
+from bench import Call, Chain, first_commit
+from measure import Measured, quiet
 from piecrust import VM
-from piecrust.objects.ids import CommitId
-from subjects import COUNTER, GAS, PAGES, deploy_pages, words
+from subjects import GAS, PAGES, deploy_pages, words
+
+WARM_UP = 20
 
 
 def main() -> None:
@@ -33,50 +35,46 @@ def main() -> None:
     parser.add_argument("--batch", action="store_true", help="all of them in one batch")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="piecrust-profile-") as folder, VM(folder, sync=options.sync) as vm:
-        base, subject = begin(vm, options.pages_mib)
-        base, _ = commit_chain(vm, base, 20, *subject)
+        chain = begin(vm, options.pages_mib)
+        chain()
+        chain.times = options.times
         time.perf_counter_ns = time.thread_time_ns
         before = page_faults()
-        base, watch = measure(vm, base, options.times, subject, batch=options.batch)
-        report(watch, (page_faults() - before) / options.times)
+        report(measure(chain, batch=options.batch), page_faults() - before, options.times)
         profile = cProfile.Profile()
         profile.enable()
-        measure(vm, base, options.times, subject, batch=options.batch)
+        measure(chain, batch=options.batch)
         profile.disable()
         pstats.Stats(profile).sort_stats("tottime").print_stats(options.functions)
 
 
-def begin(vm: VM, mebibytes: int) -> tuple[CommitId, tuple[object, str, bytes]]:
-    """The first commit, and the call that each further one makes."""
+def begin(vm: VM, mebibytes: int) -> Chain:
+    """Commits of a counter, or of a contract with so much noise."""
     if not mebibytes:
-        return first_commit(vm), (COUNTER, "increment", b"")
+        return Chain(vm, Call(), first_commit(vm), WARM_UP)
     with vm.session() as session:
         deploy_pages(session, 16 * mebibytes + 1)
         session.call_raw(PAGES, "noise", words(1, 16 * mebibytes, 7), gas_limit=GAS)
         base = session.commit()
     vm.store.seal()  # else it would be done meanwhile, and the disk be busy with it
     os.sync()
-    return base, (PAGES, "touch", words(1, 1, 5))
+    return Chain(vm, Call(PAGES, "touch", words(1, 1, 5)), base, WARM_UP)
 
 
-def measure(
-    vm: VM, base: CommitId, times: int, subject: tuple[object, str, bytes], *, batch: bool
-) -> tuple[CommitId, Stopwatch]:
-    with quiet():
-        if not batch:
-            return commit_chain(vm, base, times, *subject)
-        with vm.batch():
-            return commit_chain(vm, base, times, *subject)
+def measure(chain: Chain, *, batch: bool) -> Measured:
+    with quiet(), chain.vm.batch() if batch else nullcontext():
+        return chain()
 
 
 def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def report(watch: Stopwatch, faults: float) -> None:
+def report(measured: Measured, faults: int, times: int) -> None:
     for step in ("session", "call", "commit", "whole"):
-        print(f"{step:8} p50 {watch[step].p50:7.0f} us   p99 {watch[step].p99:7.0f} us")
-    print(f"page faults of a commit: {faults:.1f}\n")
+        print(f"{step:8} {measured[step]:7.0f} us")
+    print(f"p99 / p50 {measured['p99 / p50']:6.1f}")
+    print(f"page faults of a commit: {faults / times:.1f}\n")
 
 
 if __name__ == "__main__":
