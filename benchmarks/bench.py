@@ -36,7 +36,7 @@ class Effort:
     new_bytes: int = 64 << 20
     charted: tuple[int, ...] = (100, 300, 1000, 3000, 10_000)  # versions in the charts
     charted_mib: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
-    charted_seconds: float = 20  # for each system in a chart
+    charted_seconds: float = 10  # for each system in a chart
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bench import Bench, Call, Chain, OriginalChain, extend, first_commit, first_commit_original
 from measure import Measured, Row, Traffic, bytes_in, in_turn, repeat
 from piecrust.objects.ids import ContractId
+from store import used_bytes
 from subjects import COUNTER
 
 WARM_UP = 20
@@ -22,8 +23,8 @@ def rows(bench: Bench) -> Iterator[Row]:
 def latency_rows(bench: Bench) -> Iterator[Row]:
     """Ours with its sync and without, the original's, in turn on the same machine."""
     times, rounds, original = bench.effort.commits, bench.effort.rounds, bench.original
-    directory = bench.empty()
-    with bench.vm(bench.empty()) as durable, bench.vm(bench.empty(), sync=False) as loose:
+    directory, ours_at = bench.empty(), bench.empty()
+    with bench.vm(ours_at) as durable, bench.vm(bench.empty(), sync=False) as loose:
         chains = [Chain(vm, Call(), extend(vm, first_commit(vm), WARM_UP)[-1], times) for vm in (durable, loose)]
         traffic = Traffic()
 
@@ -38,9 +39,10 @@ def latency_rows(bench: Bench) -> Iterator[Row]:
             rival = OriginalChain(original, Call(), first_commit_original(original, directory), WARM_UP)
             rival()
             rival.times = times
-        before = bytes_in(directory)
+        before, theirs_before = used_bytes(ours_at), bytes_in(directory)
         mine, theirs = in_turn(rounds, ours, rival)
-        theirs_bytes = (bytes_in(directory) - before) / (times * rounds) if original is not None else None
+        ours_bytes = (used_bytes(ours_at) - before) / (times * rounds)
+        theirs_bytes = (bytes_in(directory) - theirs_before) / (times * rounds) if original is not None else None
     yield Row("session", "us", mine["session"], theirs.get("session"))
     yield Row("first call in a session", "us", mine["call"], theirs.get("call"))
     yield Row("session + first call", "us", mine["session + call"], theirs.get("session + call"), 0.4)
@@ -50,7 +52,7 @@ def latency_rows(bench: Bench) -> Iterator[Row]:
     yield Row("the same without the sync", "us", mine["without"], theirs.get("whole"), 0.5)
     yield Row("the same without the sync, p99 / p50", "", mine["p99 / p50 without"])
     yield Row("syncs per commit", "", traffic.syncs / (times * rounds), limit=1)
-    yield Row("bytes per commit", "bytes", traffic.bytes_written / (times * rounds), theirs_bytes, limit=1200)
+    yield Row("bytes per commit", "bytes", ours_bytes, theirs_bytes, limit=1200)
 
 
 def batch_row(bench: Bench) -> Row:
@@ -68,10 +70,12 @@ def others_row(bench: Bench) -> Row:
     """Bytes of a commit when there are many other contracts, and most positions of the map are taken."""
     others, times, original = bench.effort.others, bench.effort.commits, bench.original
     contracts = [COUNTER, *(ContractId(number.to_bytes(32, "big")) for number in range(1000, 1000 + others))]
-    with bench.vm(bench.empty(), sync=False) as vm:
+    ours_at = bench.empty()
+    with bench.vm(ours_at, sync=False) as vm:
         base = extend(vm, first_commit(vm, contracts), WARM_UP)[-1]
-        with Traffic() as traffic:
-            Chain(vm, Call(), base, times)()
+        before = used_bytes(ours_at)
+        Chain(vm, Call(), base, times)()
+        ours = (used_bytes(ours_at) - before) / times
     theirs = None
     if original is not None:
         directory = bench.empty()
@@ -80,4 +84,4 @@ def others_row(bench: Bench) -> Row:
         chain()
         theirs = (bytes_in(directory) - before) / times
     name = f"bytes per commit beside {others:,} contracts"
-    return Row(name, "bytes", traffic.bytes_written / times, theirs, limit=2048)
+    return Row(name, "bytes", ours, theirs, limit=2048)

@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from bench import Bench, Call, call
-from measure import Latencies, Traffic, bytes_in, repeat
+from measure import Latencies, bytes_in, repeat
 from piecrust.objects.ids import CommitId
 from piecrust.objects.page import PAGE_BYTES
 from reference import INITIAL_PAGES, Original, Program
+from store import used_bytes
 from subjects import GAS, SCRIPT, deploy, deploy_original
 
 CHANGED = 1  # the page that every version changes, counted from the first one that is filled
@@ -92,7 +93,6 @@ class Piecrust(System):
         self.bench = bench
         self.vm = bench.vm(directory)
         self.versions: list[CommitId] = []
-        self.traffic = Traffic()
 
     def fill(self, pages: list[bytes]) -> None:
         """A contract with the pages."""
@@ -111,8 +111,7 @@ class Piecrust(System):
             call(session, CHANGE)
             self.versions.append(session.commit())
 
-        with self.traffic:
-            return repeat(commit, times)
+        return repeat(commit, times)
 
     def read_old(self, version: int) -> bytes:
         """A call of the contract in a session on the old commit."""
@@ -121,8 +120,8 @@ class Piecrust(System):
         return told[-8:]
 
     def used_bytes(self) -> int:
-        """What was written; files are longer, for room is allocated ahead."""
-        return self.traffic.bytes_written
+        """Without the room that is allocated ahead."""
+        return used_bytes(self.directory)
 
     def close(self) -> None:
         """Closes the VM."""
