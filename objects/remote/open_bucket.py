@@ -17,6 +17,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -244,10 +245,14 @@ def _s3(url: str) -> Bucket:
         reason = f"unknown option {unknown[0]}" if unknown else "s3://bucket/prefix, and options after a question mark"
         raise InvalidRemote(url, reason)
     config: Any = dict(options)
-    plain: Any = {"allow_http": True} if options.get("endpoint", "").startswith("http://") else {}
+    client: Any = {"connect_timeout": "5 seconds", "timeout": "60 seconds"}
+    if options.get("endpoint", "").startswith("http://"):
+        client["allow_http"] = True
+    # Requests are repeated by `Storage`; what obstore does by itself would take minutes without a network.
+    retry: Any = {"max_retries": 1, "retry_timeout": timedelta(seconds=10)}
     prefix = parts.path.strip("/") or None
     try:
-        store = S3Store(parts.netloc, prefix=prefix, config=config, client_options=plain)
+        store = S3Store(parts.netloc, prefix=prefix, config=config, client_options=client, retry_config=retry)
     except (BaseError, ValueError) as error:
         raise InvalidRemote(url, _first_line(error)) from error
     return ObstoreBucket(url, store)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from piecrust.objects.errors import CorruptRemote, ObjectNotFound, StoreError
+from piecrust.objects.errors import CorruptRemote, ObjectNotFound, RemoteUnavailable, StoreError
 from piecrust.objects.kinds import Kind
 from piecrust.objects.oplog import Operation
 from piecrust.objects.remote.remote_objects import RemoteObjects
@@ -74,7 +74,10 @@ class RemotePromise:
                 with contextlib.suppress(ObjectNotFound):
                     return self._remote.load(kind, address)
             # Packs may have come since the remote was listed.
-            self._remote = RemoteObjects(self._open_storage(), self._store.layout.index)
+            storage = self._open_storage()
+            self._remote = RemoteObjects(storage, self._store.layout.index)
+            if self._remote.is_empty():
+                raise RemoteUnavailable(storage.name, "list", "there is nothing at its address")
             return self._remote.load(kind, address)
         except (CorruptRemote, ObjectNotFound):
             self._remote = None  # what it remembers may be what is damaged

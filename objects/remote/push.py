@@ -108,6 +108,7 @@ def _push(store: Store, storage: Storage, updates: Sequence[Update], progress: P
         sent = len(commits)
         for pack in _packs(store, commits, known, progress):
             storage.put(pack_key(pack.name), pack.data)
+            store.rest()
             packs.append(pack.name)
             sent_bytes += len(pack.data)
     for update in moving:

@@ -50,6 +50,10 @@ class RemoteObjects:
         """Whether the remote's indexes have the object."""
         return self._locate(kind, address) is not None
 
+    def is_empty(self) -> bool:
+        """Whether nothing is there, not a single pack."""
+        return not self._catalog.packs()
+
     def is_without_state(self, commit: bytes) -> bool:
         """Whether the remote has a commit for its descendants' sake alone."""
         location = self._locate(Kind.COMMIT, commit)
@@ -99,16 +103,21 @@ class _RemoteCatalog(Catalog):
 
     def locate(self, kind: Kind, address: bytes) -> Location | None:
         """Where an object is; what is whole goes before what is a delta."""
-        if self._packs is None:
-            self._packs = list(self._pool.map(self._opened, list_packs(self._storage)))
-        tables = [table for table, _ in self._packs]
+        packs = self.packs()
+        tables = [table for table, _ in packs]
         answers = self._pool.map(lambda table: list(table.find(kind, address)), tables)
         found = [
             Location(source, match.offset, match.length, match.encoding, match.flags)
-            for (_, source), matches in zip(self._packs, answers, strict=True)
+            for (_, source), matches in zip(packs, answers, strict=True)
             for match in matches
         ]
         return min(found, key=lambda location: location.encoding, default=None)
+
+    def packs(self) -> list[tuple[RemoteTable, RemoteSource]]:
+        """The indexes of all packs, and the packs as sources; listed and opened once."""
+        if self._packs is None:
+            self._packs = list(self._pool.map(self._opened, list_packs(self._storage)))
+        return self._packs
 
     def _opened(self, pack: RemotePack) -> tuple[RemoteTable, RemoteSource]:
         table = open_remote_table(self._storage, pack, self._cache)

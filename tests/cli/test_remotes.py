@@ -120,6 +120,30 @@ def test_a_clone_that_fails_leaves_nothing(piecrust: Command, remote: str, tmp_p
     assert not (tmp_path / "here").exists()
 
 
+def test_a_lazy_clone_answers_and_goes_on(pushed: Command, remote: str, code_cache: Path) -> None:
+    pushed("clone", remote, "lazy", "--lazy")
+    lazy = Command(pushed.directory / "lazy", code_cache)
+    assert value(lazy) == "255"
+    assert len(lazy.json("log")["commits"]) == 3
+    increment(lazy)
+    lazy("push")
+    lazy("fsck")
+    lazy("gc")
+    assert pushed.json("pull")["fast_forward"] is True
+    Path(remote).rename(remote + " away")
+    assert value(lazy) == "256"
+
+
+def test_without_the_remote_a_lazy_clone_names_it(pushed: Command, remote: str, code_cache: Path) -> None:
+    contract = pushed.json("contracts")["contracts"][0]["contract"]
+    pushed("clone", remote, "lazy", "--lazy")
+    pushed("clone", remote, "partial", "--contract", contract)
+    Path(remote).rename(remote + " away")
+    offline = Command(pushed.directory / "lazy", code_cache)("contracts", code=6)
+    assert "remote origin" in offline.stderr
+    assert value(Command(pushed.directory / "partial", code_cache)) == "255"
+
+
 def test_a_shallow_clone_knows_what_it_lacks(pushed: Command, remote: str, code_cache: Path) -> None:
     pushed("clone", remote, "shallow", "--depth", "1")
     shallow = Command(pushed.directory / "shallow", code_cache)
