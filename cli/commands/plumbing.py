@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from piecrust.cli.command import Outcome
 from piecrust.cli.command_errors import Ambiguous, Missing, UsageError
+from piecrust.cli.envelope import u64
 from piecrust.cli.execution import logged
 from piecrust.cli.render import hex_dump
 from piecrust.cli.working_state import opened
@@ -16,6 +17,7 @@ from piecrust.objects.kinds import Kind
 from piecrust.objects.refs import PINS
 
 DIGITS_MIN = 4
+WIDE = frozenset({"memory_length", "time"})  # fields that have 64 bits
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -67,9 +69,13 @@ def plain_object(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _field(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)}
     names = [name for name in (*getattr(type(value), "__slots__", ()),) if not name.startswith("_")]
-    return {name: _plain(getattr(value, name)) for name in names}
+    return {name: _field(name, getattr(value, name)) for name in names}
+
+
+def _field(name: str, value: Any) -> Any:
+    return u64(value) if name in WIDE and value is not None else _plain(value)
 
 
 def _shown(value: Any) -> str:

@@ -614,6 +614,9 @@ class TestPlumbing:
         commit = counting("rev-parse", "HEAD").stdout.strip()
         fields = counting.json("cat-object", "commit", commit[:10])["fields"]
         assert fields["message"] == "three"
+        counting("call", "counter", "increment")
+        timed = counting.json("commit", "--time", "5")["commit"]
+        assert counting.json("cat-object", "commit", timed)["fields"]["time"] == "5"
         bytecode = counting.json("contracts")["contracts"][0]["bytecode"]
         assert counting("cat-object", "bytecode", bytecode).lines[0].endswith("|.asm.....v.`...`|")
         counting("cat-object", "commit", "ffff", code=3)

@@ -142,3 +142,27 @@ def test_fish_completes_with_the_script(counting: Command) -> None:
         check=True,
     )
     assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["counter", "notes.wat"]
+
+
+def test_zsh_completes_with_the_script(counting: Command) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("there is no zsh here")
+    program = (
+        "compdef() { }; _describe() { print -l -- $found }; _files() { print files }\n"
+        'piecrust() { command $PYTHON -m piecrust "$@" }\n'
+        f"{counting('completion', 'zsh').stdout}\n"
+        "words=(piecrust call cou); CURRENT=3; _piecrust\n"
+        "words=(piecrust show H); CURRENT=3; _piecrust\n"
+        "words=(piecrust deploy ''); CURRENT=3; _piecrust\n"
+    )
+    done = subprocess.run(
+        [zsh, "-f", "-c", program],
+        cwd=counting.directory,
+        env={**os.environ, **counting.environment, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"counter:{COUNTER[:12]}", "HEAD", "files"]
