@@ -74,10 +74,15 @@ def test_only_what_is_touched_is_fetched(pushed: tuple[Path, list[CommitId]], mo
 
 def test_a_damaged_remote_is_not_believed(pushed: tuple[Path, list[CommitId]]) -> None:
     remote, commits = pushed
+    source = RemoteAddress("origin", str(remote))
     for pack in remote.rglob("*.pk"):
-        pack.write_bytes(bytes(len(pack.read_bytes())))
+        whole = pack.read_bytes()
+        pack.write_bytes(whole[:200] + bytes(len(whole) // 4) + whole[200 + len(whole) // 4 :])
     with pytest.raises(CorruptRemote):
-        list(replay(RemoteAddress("origin", str(remote)), commits, workers=1))
+        list(replay(source, commits, workers=1))
+    for pack in remote.rglob("*.pk"):
+        pack.unlink()
+    assert {verdict.holds for verdict in replay(source, commits, workers=1)} == {Holds.UNKNOWN}
 
 
 def test_a_remote_is_meant_if_it_has_the_commits(vm: VM, pushed: tuple[Path, list[CommitId]], tmp_path: Path) -> None:
