@@ -161,6 +161,8 @@ class _Contract:
         self._absent = [an_integer(index, U64_MAX) for index in an_array(absent)]
         rising(self._absent)
         self._limits.take("absences", len(self._absent))
+        if not (self.pages or self.ranges or self._absent):
+            fail("a page tree of which nothing is claimed")
         if not all(is_empty(empty, shape, index) for index in [*self._absent, *(self._touched.keys() - self.pages)]):
             fail("a page that is not shown to be absent")
         return root

@@ -22,6 +22,8 @@ CONTRACTS: Final = (2, 32)  # arity and height of the state tree and of the cont
 PAGES: Final = {32: (4, 8), 64: (4, 13)}  # bits of a memory -> arity and height of its page tree
 ZERO: Final = bytes(32)
 
+_ALL_PRUNED: Final = {2: 0b01_01, 4: 0b01_01_01_01}
+
 PAGES_MAX: Final = 4096
 CHUNKS_MAX: Final = 1 << 13  # in slices; each takes up to 0.6 ms to hash
 ABSENCES_MAX: Final = 1 << 16  # of pages and contracts
@@ -75,8 +77,8 @@ def roots_of(
         below, child = height - len(frames), position * arity + len(children)
         state = code >> 2 * len(children) & 3
         if len(children) == arity:
-            if code == 0 or code >> 2 * arity:
-                fail("a node with no children, or with too many")
+            if code in (0, _ALL_PRUNED[arity]) or code >> 2 * arity:
+                fail("a node that shows nothing, or has too many children")
             value = [_hash(column) for column in zip(*children, strict=True)]
             frames.pop()
             if not frames:

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))  # for running it as a program
 
@@ -364,6 +365,18 @@ def test_class_malleability():
             refused(forged(proof, (6, 0, 1, 1, 0, part), wrong))
     refused(forged(proof, (4, 1), value[4][1] + bytes(32)))
     refused(encode((*value, 0)))
+    record = prove_state(OBJECTS, COMMIT, [RecordOf(contract(1))])
+    refused(forged(record, (6, 0, 1), ((b"", bytes(RECORDS[1].pages_root)), (), (), ())))
+    wide = MemoryObjects()
+    full = put_commit(wide, write_state(wide, EMPTY_STATE, [change(1, dict.fromkeys(range(16), PAGE))]), [], None)
+    whole = prove_state(wide, full, [NoPage(contract(1), 16)])
+    codes, hashes = decode(whole)[6][0][1][0]
+    below = page_hash(PAGE) * 4
+    assert hashes == blake3(blake3(below).digest() * 4).digest()  # pages 0 to 15, pruned: opened, it shows four nodes
+    riders = (codes[:-1] + bytes([codes[-1] ^ 3, 0x55]), blake3(below).digest() * 4)
+    with pytest.raises(InvalidProof, match="shows nothing"):
+        verify(forged(whole, (6, 0, 1, 0), riders), commit=full)
+    refused(forged(whole, (6, 0, 1, 0), riders), commit=full)
     empty = MemoryObjects()
     nothing = put_commit(empty, EMPTY_STATE, [], None)
     missing = prove_state(empty, nothing, [NoContract(contract(1))])

@@ -42,7 +42,9 @@ export function rootsOf(limits, tree, { arity, height }, leaf, sides = 1) {
     const child = position * arity + children.length;
     const state = (code >> (2 * children.length)) & 3;
     if (children.length === arity) {
-      if (code === 0 || code >> (2 * arity)) fail("a node with no children, or with too many");
+      if (code === 0 || code === (arity === 2 ? 0b0101 : 0b01010101) || code >> (2 * arity)) {
+        fail("a node that shows nothing, or has too many children");
+      }
       const value = Array.from({ length: sides }, (_, side) => {
         const column = children.map((one) => one[side]);
         return column.every((one) => one === null) ? null : hash(joined(column.map((one) => one ?? ZERO)));

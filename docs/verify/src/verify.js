@@ -219,6 +219,7 @@ function memory(limits, bits, value) {
   const missing = anArray(absent).map((index) => aSafeInteger(index, Number.MAX_SAFE_INTEGER));
   rising(missing, (a, b) => a - b);
   limits.take("absences", missing.length);
+  if (!known.size && !ranges.length && !missing.length) fail("a page tree of which nothing is claimed");
   const unseen = [...touched.keys()].filter((index) => !known.has(index));
   if (![...missing, ...unseen].every(isEmpty)) fail("a page that is not shown to be absent");
   const chunkAt = (n) => {

@@ -205,7 +205,7 @@ class Shown:
     def node(self, height: int, place: int) -> list[bytes | None]:
         need(self.codes)
         code = self.codes.pop()
-        need(code)
+        need(code not in (0, sum(1 << 2 * i for i in range(self.arity))))
         children = [self.child(code >> 2 * i & 3, height - 1, place * self.arity + i) for i in range(self.arity)]
         need(code >> 2 * self.arity == 0)
         found: list[bytes | None] = []
@@ -330,6 +330,7 @@ class Memory:
         self.root = self.shown.roots[0]
         need(not self.queue)
         here = {*self.whole, *[page for page, _ in self.tails]}
+        need(here or self.ranges or self.absent)
         need(all(page in here or self.shown.shows_empty(page) for page in touched))
         need(all(self.shown.shows_empty(page) for page in self.absent))
 
