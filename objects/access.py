@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from piecrust.objects.errors import ObjectNotFound
 from piecrust.objects.kinds import Kind
 from piecrust.objects.page import ZERO_PAGE, ZERO_PAGE_HASH
+
+_KINDS: Final = tuple(Kind)  # going through an enumeration takes 2 us
+_PLACES: Final = range(max(Kind) + 1)
 
 
 class ObjectReader(Protocol):
@@ -72,7 +75,7 @@ class Overlay:
 
     def __init__(self, reader: ObjectReader | None) -> None:
         self.reader = reader
-        self._staged: tuple[dict[bytes, Staged], ...] = tuple({} for _ in range(max(Kind) + 1))
+        self._staged: tuple[dict[bytes, Staged], ...] = tuple([{} for _ in _PLACES])
 
     def load(self, kind: Kind, address: bytes, /) -> Any:
         """The value staged here, else the reader's."""
@@ -102,7 +105,7 @@ class Overlay:
 
     def staged(self) -> Iterator[tuple[Kind, bytes, Staged]]:
         """What was put here and the reader lacks: by kind, then in the order of the puts."""
-        for kind in Kind:
+        for kind in _KINDS:
             for address, staged in self._staged[kind].items():
                 yield kind, address, staged
 

@@ -104,10 +104,6 @@ class Encoder:
 
 def _length(kind: Kind, value: Any) -> int:
     """The length of a body, or nearly so."""
-    match kind:
-        case Kind.NODE:
-            return 33 * len(value.children)
-        case Kind.RECORD:
-            return RECORD_BYTES + len(value.owner)
-        case _:
-            return len(value)
+    if kind is Kind.NODE:
+        return 33 * len(value.children)
+    return RECORD_BYTES + len(value.owner) if kind is Kind.RECORD else len(value)
