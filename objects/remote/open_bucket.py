@@ -245,7 +245,7 @@ def _s3(url: str) -> Bucket:
         reason = f"unknown option {unknown[0]}" if unknown else "s3://bucket/prefix, and options after a question mark"
         raise InvalidRemote(url, reason)
     config: Any = dict(options)
-    client: Any = {"connect_timeout": "5 seconds", "timeout": "60 seconds"}
+    client: Any = {"connect_timeout": "5 seconds", "timeout": "10 minutes"}
     if options.get("endpoint", "").startswith("http://"):
         client["allow_http"] = True
     # Requests are repeated by `Storage`; what obstore does by itself would take minutes without a network.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from piecrust.objects.errors import (
     NonFastForward,
     PiecrustError,
     RemoteUnavailable,
+    StoreLocked,
 )
 from piecrust.objects.ids import CommitId
 from piecrust.objects.oplog import Operation
@@ -360,3 +362,23 @@ def test_a_pack_of_no_use_is_no_harm(open_store):
         push(ours, storage_over(faulty), [Update(MAIN, abandoned, Force.LEASE, tip)])
     fetch(theirs, "origin", storage_over(bucket))
     assert sorted(theirs.commits()) == sorted(commit for commit, _ in history(theirs, tip, set()))
+
+
+def test_garbage_is_collected_beside_a_fetch(open_store, tmp_path):
+    ours, theirs, bucket = open_store("ours"), open_store("theirs"), FaultyBucket(memory_bucket())
+    tip = line(ours, 12)
+    push(ours, storage_over(bucket), [Update(MAIN, tip)])
+    runs = []
+
+    def meanwhile(_operation: str, _key: str) -> None:
+        with contextlib.suppress(StoreLocked):  # at the end nothing is collected
+            runs.append(beside.gc(retention_seconds=0))
+
+    with Store.open(tmp_path / "theirs", sync=False, lock_seconds=0.01) as beside:
+        bucket.before = meanwhile
+        fetch(theirs, "origin", storage_over(bucket))
+        assert sum(run.objects_dead for run in runs) > 0
+        beside.gc(retention_seconds=0)
+    for commit, _ in history(theirs, tip, set()):
+        for item in reachable(theirs, commit, set()):
+            theirs.load(*item)
