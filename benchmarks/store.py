@@ -2,9 +2,9 @@
 
     python benchmarks/store.py [--only PART] [--commits N] [--objects N] [--quick] [--json]
 
-PART is publishing, sealing, growing, opening, looking-up, much or collecting; all of them without it. A commit is what
-a session leaves of one contract: a changed page, the nodes above it, record, commit and operation. Bytes are those of
-all files of the store, indexes included, over `--commits` commits.
+PART is publishing, sealing, growing, scripts, opening, looking-up, much or collecting; all of them without it. A commit
+is what a session leaves of one contract: a changed page, the nodes above it, record, commit and operation; `scripts`
+has sessions. Bytes are those of all files of the store, indexes included, over `--commits` commits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ from piecrust.objects.state import EMPTY_STATE, ContractChange, PageWrite, State
 from piecrust.objects.store import Store
 from piecrust.objects.table import Coverage, Table, pack_place
 from piecrust.objects.table_writer import Records, build_table, exhaust
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "lib"))  # for programs of the script contract
 
 BYTECODE = BytecodeHash(blake3(b"bytecode").digest())
 
@@ -137,6 +140,35 @@ def growing(folder: Path, commits: int) -> Iterator[Row]:
                     chain.commit()
                 used = (used_bytes(folder / name) - before) / (commits // 2)
                 yield Row(f"bytes, {name}, {half} half", "bytes", used, limit=limit)
+
+
+def script_contracts(folder: Path, commits: int) -> Iterator[Row]:
+    """Bytes on disk of a commit through sessions: 1,000 script contracts, each with a page that can't be compressed."""
+    from piecrust import VM
+    from subjects import CONTRACTS, GAS, OWNER
+    from support.programs import SCRATCH, Program
+
+    ids = [ContractId(number.to_bytes(32, "little")) for number in range(1, 1001)]
+    rng = random.Random(5)
+    count = Program().add64(SCRATCH, 1).bytes()
+    vm = VM(folder / "scripts")
+    with vm.session(branch="main") as session:
+        for contract in ids:
+            session.deploy(CONTRACTS / "script.wasm", OWNER, contract_id=contract)
+            for at in (0, PAGE_BYTES // 2):
+                noise = Program().store(SCRATCH + at, rng.randbytes(PAGE_BYTES // 2))
+                session.call_raw(contract, "run", noise.bytes(), gas_limit=GAS)
+        session.commit()
+    vm.store.seal()
+    for half in ("first", "second"):
+        before = used_bytes(folder / "scripts")
+        for number in range(commits // 2):
+            with vm.session(base="main") as session:
+                session.call_raw(ids[7 * number % len(ids)], "run", count, gas_limit=GAS)
+                session.commit()
+        used = (used_bytes(folder / "scripts") - before) / (commits // 2)
+        yield Row(f"bytes, one of 1,000 script contracts, {half} half", "bytes", used, limit=4096)
+    vm.close()
 
 
 def used_bytes(folder: Path) -> int:
@@ -262,6 +294,7 @@ PARTS: dict[str, Callable[[Path, int, int], Iterator[Row]]] = {
     "sealing": lambda folder, commits, _: sealing(folder, commits),
     "publishing": lambda folder, commits, _: publishing(folder, commits),
     "growing": lambda folder, commits, _: growing(folder, commits),
+    "scripts": lambda folder, commits, _: script_contracts(folder, commits // 2),
     "opening": lambda folder, commits, _: opening(folder, commits),
     "looking-up": lambda _folder, _commits, objects: looking_up(objects),
     "much": lambda folder, _commits, _objects: much(folder, 1024),
