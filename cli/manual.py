@@ -38,7 +38,8 @@ candidates.
 
 ## Contracts
 
-A contract is named by its alias (`deploy --alias counter`), its id, or a unique prefix of it.
+A contract is named by its alias (`deploy --alias counter`), its id, or a unique prefix of it. Where a function takes a
+`ContractId`, that names it, too: `piecrust query callcenter query_counter counter`.
 
 ## Arguments
 
