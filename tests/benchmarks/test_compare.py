@@ -50,6 +50,7 @@ NAMES = {
         "the same, 16 MiB / 8 MiB",
         "call: 10 nested calls, 16 MiB resident",
         "memory of 2 open sessions on 8 MiB",
+        "the same with all of the process (Python, wasmtime)",
     ],
     "rivals": [
         "SQLite WAL FULL: commit of one changed page",
