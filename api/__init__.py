@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     )
     from piecrust.objects.history import CommitInfo
     from piecrust.objects.ids import BytecodeHash, CommitId, ContractId, StateRoot
+    from piecrust.objects.remote.fetch import FetchReport
+    from piecrust.objects.remote.push import PushReport
+    from piecrust.objects.remote.remotes import RemoteEntry
     from piecrust.vm.contract import Contract
     from piecrust.vm.contracts import ContractMetadata
     from piecrust.vm.errors import (
@@ -108,6 +111,7 @@ if TYPE_CHECKING:
     from piecrust.vm.openings import PageOpening
     from piecrust.vm.original.importing import ImportedCommit, ImportedDirectory
     from piecrust.vm.receipt import CallTree, CallTreeElement, FailedCall, FailedFrame, Receipt
+    from piecrust.vm.remotes import Pulled
     from piecrust.vm.session import Session
     from piecrust.vm.verdict import Derived, Divergence, Holds, Verdict
     from piecrust.vm.vm import VM
@@ -121,6 +125,10 @@ _MODULES = {
         "StoreReadOnly UnknownRef UnknownRemote UnknownRevision UnsupportedFormat"
     ),
     "piecrust.objects.bundle_reader": "Imported",
+    "piecrust.objects.remote.fetch": "FetchReport",
+    "piecrust.objects.remote.push": "PushReport",
+    "piecrust.objects.remote.remotes": "RemoteEntry",
+    "piecrust.vm.remotes": "Pulled",
     "piecrust.objects.ids": "BytecodeHash CommitId ContractId StateRoot",
     "piecrust.vm.contract": "Contract",
     "piecrust.vm.contracts": "ContractMetadata",
@@ -182,6 +190,7 @@ __all__ = [
     "Event",
     "FailedCall",
     "FailedFrame",
+    "FetchReport",
     "GasLimitInvalid",
     "HistoryError",
     "Holds",
@@ -225,8 +234,11 @@ __all__ = [
     "PageOpening",
     "Panic",
     "PiecrustError",
+    "Pulled",
+    "PushReport",
     "Receipt",
     "Refused",
+    "RemoteEntry",
     "RemoteError",
     "RemoteSupportMissing",
     "RemoteUnavailable",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from piecrust.objects.errors import InvalidRemote, NotAStore, UnknownRef
+from piecrust.objects.errors import InvalidRemote, NotAStore, RemoteUnavailable, StoreError, UnknownRef
+from piecrust.objects.format import STORE_DIRECTORY
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.progress import Progress, silent
@@ -17,8 +18,8 @@ from piecrust.objects.remote.fetch import Extent, FetchReport
 from piecrust.objects.remote.fetch import fetch as fetch_from
 from piecrust.objects.remote.push import Force, PushReport, Update
 from piecrust.objects.remote.push import push as push_to
-from piecrust.objects.remote.remotes import DEFAULT_REMOTE, Remotes
-from piecrust.objects.remote.taken import TakenPacks
+from piecrust.objects.remote.remotes import DEFAULT_REMOTE, RemoteEntry, Remotes
+from piecrust.objects.remote.taken import TAKEN_SUFFIX, TakenPacks
 from piecrust.objects.revision import resolve
 from piecrust.objects.store import Store
 from piecrust.vm.errors import NothingCommitted
@@ -140,7 +141,8 @@ def clone(
 
     Args:
         url: where the remote is.
-        directory: where the store goes. If nothing comes of it, it is empty again, or missing.
+        directory: where the store goes. If nothing comes of it, it is empty again, or missing; but if the remote was
+            cut off, what came stays there, and the same clone goes on with it.
         branch: that HEAD is on.
         depth: bring the states of so many commits before each ref; older ones are there as deleted ones are.
         lazy: bring the newest commits alone, and everything else when it is touched.
@@ -155,12 +157,14 @@ def clone(
     """
     lazy = lazy or bool(contracts)
     there = directory.exists()
-    if there and any(directory.iterdir()):
+    begun = there and _is_begun(directory, url, lazy=lazy)
+    if there and not begun and any(directory.iterdir()):
         raise NotAStore(directory, "it holds other things")
     try:
         with Store.open(directory, create=True, cache_bytes=_CACHE_BYTES) as store:
             remotes = Remotes(store)
-            remotes.add(DEFAULT_REMOTE, url, lazy=lazy)
+            if not begun:
+                remotes.add(DEFAULT_REMOTE, url, lazy=lazy)
             extent = Extent.LAZY if lazy and depth is None else Extent.WHOLE
             report = fetch_from(
                 store,
@@ -173,11 +177,31 @@ def clone(
             )
             _start(store, url, report, branch)
             return report
-    except BaseException:
-        shutil.rmtree(directory / ".piecrust", ignore_errors=True)
+    except BaseException as error:
+        if isinstance(error, RemoteUnavailable) and (begun or _has_packs(directory)):
+            raise  # to be gone on with
+        shutil.rmtree(directory / STORE_DIRECTORY, ignore_errors=True)
         if not there:
             shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def _is_begun(directory: Path, url: str, *, lazy: bool) -> bool:
+    """Whether a clone of this remote was cut off here."""
+    if [path.name for path in directory.iterdir()] != [STORE_DIRECTORY]:
+        return False
+    try:
+        with Store.open(directory, read_only=True) as store:
+            entries = list(Remotes(store))
+            address = url if "://" in url else str(Path(url).absolute())
+            return not store.refs() and entries == [RemoteEntry(DEFAULT_REMOTE, address, lazy)]
+    except StoreError:
+        return False
+
+
+def _has_packs(directory: Path) -> bool:
+    """Whether anything came."""
+    return any((directory / STORE_DIRECTORY / "index").glob(f"*{TAKEN_SUFFIX}"))
 
 
 def _start(store: Store, url: str, report: FetchReport, branch: str | None) -> None:

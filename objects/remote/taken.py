@@ -15,6 +15,8 @@ from typing import Final
 from piecrust.objects.pack import PACK_SUFFIX, pack_name
 from piecrust.objects.store import Store
 
+TAKEN_SUFFIX: Final = ".taken"
+
 _SETTLED: Final = "settled"
 _COMMIT: Final = "commit "
 
@@ -23,7 +25,7 @@ class TakenPacks:
     """The list of one remote."""
 
     def __init__(self, store: Store, remote: str) -> None:
-        self._path = store.layout.index / f"{remote}.taken"
+        self._path = store.layout.index / f"{remote}{TAKEN_SUFFIX}"
         self._store = store
         self.commits: set[bytes] = set()  # that a fetch which was cut off has set aside
         self._names: set[bytes] = set()

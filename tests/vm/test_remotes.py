@@ -12,12 +12,16 @@ from piecrust.objects.errors import (
     NonFastForward,
     NotAStore,
     RemoteSupportMissing,
+    RemoteUnavailable,
     UnknownRef,
     UnknownRemote,
 )
 from piecrust.objects.remote import open_bucket
+from piecrust.objects.remote.remotes import Remotes
+from piecrust.objects.remote.storage import Storage
 from piecrust.vm.errors import NothingCommitted
 from piecrust.vm.vm import VM
+from support.buckets import Fault, FaultyBucket
 from support.fixtures import contract
 
 pytest.importorskip("obstore")
@@ -85,6 +89,31 @@ def test_a_pull_moves_on_and_can_be_undone(vm: VM, tmp_path: Path) -> None:
         with pytest.raises(NonFastForward):
             other.push()
         assert other.resolve("origin/main") == pulled.merged.commit != before
+
+
+def test_a_clone_that_is_cut_off_goes_on(vm: VM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        commit(vm)
+        vm.push()
+    url, target = str(tmp_path / "remote"), tmp_path / "theirs"
+    bucket = FaultyBucket(open_bucket.open_bucket(url))
+    monkeypatch.setattr(Remotes, "open", lambda _self, name: Storage(name, bucket, pause_seconds=0))
+    left = []
+    for number in range(30):
+        bucket.requests.clear()
+        bucket.plan = lambda at, _operation, number=number: Fault.CUT if at >= number else None
+        try:
+            VM.clone(url, target).close()
+        except RemoteUnavailable:
+            left.append(target.exists())
+        else:
+            break
+    assert left == sorted(left)
+    assert left[0] is False
+    assert left[-1] is True
+    with VM(target) as other:
+        assert other.branches["main"] == vm.branches["main"]
+        assert other.fsck().clean
 
 
 def test_refusals(vm: VM, tmp_path: Path) -> None:
