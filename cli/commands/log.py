@@ -21,7 +21,7 @@ from piecrust.cli.working_state import opened
 from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
-from piecrust.objects.refs import BRANCHES, TAGS
+from piecrust.objects.refs import BRANCHES, REMOTES, TAGS
 from piecrust.objects.transcript import Merge, Restore, Transcript
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _names(at: WorkingState, style: Style) -> dict[CommitId, str]:
             found.setdefault(commit, []).append(f"HEAD -> {name}" if name == head.branch else name)
         elif ref.startswith(TAGS):
             found.setdefault(commit, []).append(f"tag: {ref.removeprefix(TAGS)}")
+        elif ref.startswith(REMOTES):
+            found.setdefault(commit, []).append(ref.removeprefix(REMOTES))
     return {commit: f" ({style.branch(', '.join(names))})" for commit, names in found.items()}
 
 

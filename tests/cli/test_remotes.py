@@ -45,6 +45,7 @@ def increment(command: Command) -> None:
 def test_a_clone_has_the_history_and_goes_on(elsewhere: Command, pushed: Command) -> None:
     assert value(elsewhere) == "255"
     assert len(elsewhere.json("log")["commits"]) == 3
+    assert "(HEAD -> main, origin/main)" in elsewhere("log").stdout
     increment(elsewhere)
     sent = elsewhere.json("push")
     assert sent["commits"] == 1
