@@ -28,7 +28,7 @@ from piecrust.objects.source import SegmentSource
 from piecrust.objects.transaction import Anything, RefUpdate
 
 FRAME_BYTES: Final = 8 << 20  # objects beyond this go into frames of their own, ahead of the one that counts
-HEAD_BYTES: Final = 64 << 10  # and so do short ones beyond this: who reads one of them decompresses the whole head
+HEAD_BYTES: Final = 16 << 10  # and so do short ones beyond this: who reads one of them decompresses the whole head
 
 
 class Change(NamedTuple):
