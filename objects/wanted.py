@@ -30,7 +30,7 @@ class PageOf:
 
 @dataclass(frozen=True, slots=True)
 class RangeOf:
-    """Bytes of a contract's memory; where it was never written it reads as zeros."""
+    """Bytes of a contract's memory, within its length; where it was never written it reads as zeros."""
 
     contract: ContractId
     offset: int

@@ -65,7 +65,10 @@ class PageClaim:
 
 @dataclass(frozen=True, slots=True)
 class RangeClaim:
-    """Bytes of a contract's memory; what lies in pages that were never written reads as zeros."""
+    """Bytes of a contract's memory; what lies in pages that were never written reads as zeros.
+
+    Under a commit they lie within the memory's length, under a bare state root that isn't bound.
+    """
 
     contract: ContractClaim
     offset: int
