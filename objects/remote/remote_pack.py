@@ -24,6 +24,7 @@ PACKS: Final = "packs/"
 PACK_BYTES_MAX: Final = 256 << 20
 
 _WINDOW_BYTES: Final = 4 << 20
+_FRAME_BYTES_MAX: Final = 64 << 20  # more than the longest object takes
 
 
 class RemotePack(NamedTuple):
@@ -120,6 +121,8 @@ class _Download:
     def view(self, offset: int, length: int) -> memoryview:
         """Bytes from `offset` on; what is before it is given up."""
         end = min(offset + length, self._pack.size)
+        if end - offset > _FRAME_BYTES_MAX:
+            raise InvalidFormat("pack", f"a frame of {end - offset} bytes", offset)
         while self._start + len(self._data) < end:
             self._data, self._start = self._data[max(0, offset - self._start) :], max(self._start, offset)
             self._take()

@@ -382,3 +382,11 @@ def test_garbage_is_collected_beside_a_fetch(open_store, tmp_path):
     for commit, _ in history(theirs, tip, set()):
         for item in reachable(theirs, commit, set()):
             theirs.load(*item)
+
+
+def test_a_frame_that_is_too_long_is_not_read_into_memory(open_store, monkeypatch):
+    ours, theirs, bucket = open_store("ours"), open_store("theirs"), memory_bucket()
+    push(ours, storage_over(bucket), [Update(MAIN, line(ours, 3))])
+    monkeypatch.setattr("piecrust.objects.remote.remote_pack._FRAME_BYTES_MAX", 100)
+    with pytest.raises(CorruptRemote, match="a frame of"):
+        fetch(theirs, "origin", storage_over(bucket))
