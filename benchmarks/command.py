@@ -39,7 +39,12 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 MEASURED: tuple[tuple[str, list[str], list[str], float | None], ...] = (
     ("--help", ["--help"], ["--version"], HELP_LIMIT_MS),
     ("completion of a command", ["completion", "--words", "1", "--", "piecrust", "st"], ["--version"], HELP_LIMIT_MS),
-    ("completion of a revision", ["completion", "--words", "2", "--", "piecrust", "show", "m"], ["branch"], None),
+    (
+        "completion of a revision",
+        ["completion", "--words", "2", "--", "piecrust", "show", "m"],
+        ["branch"],
+        HELP_LIMIT_MS,
+    ),
     ("status", ["status"], ["status"], STORE_LIMIT_MS),
     ("query", ["query", "counter", "read_value"], ["show", "HEAD:file"], STORE_LIMIT_MS),
     ("log -n 20", ["log", "-n", "20"], ["log", "-n", "20"], None),

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from piecrust.cli.command_errors import FileProblem, UsageError
+from piecrust.cli.command_errors import UsageError
 from piecrust.cli.render import count
 from piecrust.cli.value_reader import read_value
-from piecrust.objects.ids import ID_BYTES, ContractId
+from piecrust.cli.words import parse_hex, read_bytes
+from piecrust.objects.ids import ContractId
 from piecrust.vm.abi_model import Argument as Parameter
 from piecrust.vm.abi_model import Function, Raw
 from piecrust.vm.rkyv.notation import parse
@@ -24,7 +24,6 @@ from piecrust.vm.rkyv.types import STRING, RustType
 from piecrust.vm.rkyv.values import ByteArray, Typed
 
 CONTRACT_ID = parse("ContractId")
-FILE_BYTES_MAX = 1 << 20  # an argument has at most 64 KiB; more is refused by the machine, this much by the command
 _WHOLE_ID = re.compile(r"\s*(?:hex:|0x)?[0-9a-fA-F]{64}\s*")
 _TYPED = re.compile(r"\s*([A-Za-z_(\[][^:\"']*?)\s*:(.*)", re.DOTALL)
 
@@ -157,57 +156,3 @@ def rust_type(text: str) -> RustType:
         raise UsageError(
             f"{text!r} is not a type: {error}", hints=["u64, (u64, bool), Option<[u8; 32]>, ..."]
         ) from None
-
-
-def parse_hex(text: str) -> bytes:
-    """The bytes that hex digits write, with or without `0x`.
-
-    Raises:
-        UsageError: they are no hex digits.
-    """
-    try:
-        return bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raise UsageError(f"{text!r} is not hex: an even number of digits 0-9 and a-f is needed") from None
-
-
-def at_most(number: int | None) -> int | None:
-    """The number of `-n`: None for all.
-
-    Raises:
-        UsageError: it is negative.
-    """
-    if number is not None and not 0 <= number < 1 << 63:
-        raise UsageError(f"-n takes a number from 0 on, not {number}")
-    return number
-
-
-def parse_contract_id(text: str) -> ContractId:
-    """The id that 64 hex digits write, with or without `0x`.
-
-    Raises:
-        UsageError: they are something else.
-    """
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 2 * ID_BYTES or re.fullmatch("[0-9a-f]+", digits) is None:
-        raise UsageError(f"{text!r} is not a contract's id: {2 * ID_BYTES} hex digits are needed")
-    return ContractId(bytes.fromhex(digits))
-
-
-def read_bytes(path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:
-    """The content of a file.
-
-    Raises:
-        FileProblem: it cannot be read.
-        UsageError: it has more than `bytes_max` bytes, or no file can have this name.
-    """
-    if "\0" in path:
-        raise UsageError(f"{path!r} is not the name of a file")
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise FileProblem(path, error) from None
-    if len(data) > bytes_max:
-        raise UsageError(f"the file {path!r} has more than {bytes_max:,} bytes")
-    return data

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from piecrust.cli.arguments import parse_hex
 from piecrust.cli.command_errors import UsageError
+from piecrust.cli.words import parse_hex
 
 FALLBACK_OWNER = bytes(32)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from piecrust.cli.arguments import read_bytes
 from piecrust.cli.command import Outcome, PiecrustCommand, settings
 from piecrust.cli.command_errors import FileProblem, Missing
 from piecrust.cli.commands.deploy import read_wasm
 from piecrust.cli.contract_code import exported_functions, interface_of
+from piecrust.cli.words import read_bytes
 from piecrust.cli.working_state import opened
 from piecrust.objects import contract_map
 from piecrust.objects.kinds import Kind

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from piecrust.cli.arguments import parse_hex
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.command_errors import FileProblem
 from piecrust.cli.output_file import output_file
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count, size
+from piecrust.cli.words import parse_hex
 from piecrust.cli.working_state import only_one, opened
 
 if TYPE_CHECKING:

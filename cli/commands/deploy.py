@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_contract_id, parse_hex, read_bytes, values
+from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, Settings, settings
 from piecrust.cli.command_errors import UsageError
 from piecrust.cli.configuration import default_owner
@@ -16,6 +16,7 @@ from piecrust.cli.execution import GasLimit, HostQueries, Meta, execution, logge
 from piecrust.cli.progress import waiting
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data
 from piecrust.cli.render import fields
+from piecrust.cli.words import parse_contract_id, parse_hex, read_bytes
 from piecrust.cli.working_state import alias_value
 from piecrust.objects.ids import ContractId
 from piecrust.objects.refs import ALIASES, RefValue

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import at_most
 from piecrust.cli.changes import changed_contracts
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
@@ -17,6 +16,7 @@ from piecrust.cli.history import derivation_of, gas_of, kinds_of_steps, touched_
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count
 from piecrust.cli.streams import can_show
+from piecrust.cli.words import at_most
 from piecrust.cli.working_state import opened
 from piecrust.objects.ancestry import walk, walk_between
 from piecrust.objects.ids import CommitId

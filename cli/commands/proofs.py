@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from piecrust.cli.arguments import read_bytes
 from piecrust.cli.claims import claim_data, claim_lines
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.command_errors import CommandError, UsageError
@@ -14,6 +13,7 @@ from piecrust.cli.commands.contracts import parse_range
 from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.output_file import output_file
 from piecrust.cli.render import size
+from piecrust.cli.words import read_bytes
 from piecrust.cli.working_state import only_one, opened
 from piecrust.objects.errors import InvalidFormat, InvalidProof
 from piecrust.objects.ids import CommitId, ContractId, StateRoot

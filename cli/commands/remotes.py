@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_contract_id
 from piecrust.cli.command import Outcome, PiecrustCommand, settings
 from piecrust.cli.command_errors import UsageError, WorkingStateNotEmpty
 from piecrust.cli.commands.branches import uncommitted
 from piecrust.cli.commands.merge import merge_conflicts
 from piecrust.cli.progress import progress
 from piecrust.cli.render import count, size, table
+from piecrust.cli.words import parse_contract_id
 from piecrust.cli.working_state import opened
 from piecrust.objects.refs import DEFAULT_BRANCH
 from piecrust.vm.errors import MergeConflict, UncommittedChanges

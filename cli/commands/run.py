@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import parse_contract_id, parse_hex, read_bytes, values
+from piecrust.cli.arguments import values
 from piecrust.cli.command import Outcome, Settings, settings
 from piecrust.cli.command_errors import UsageError
 from piecrust.cli.commands.deploy import check_alias_is_free, init_argument, read_wasm
@@ -28,6 +28,7 @@ from piecrust.cli.exit_codes import ExitCode
 from piecrust.cli.interfaces import function_in, result_type
 from piecrust.cli.progress import progress
 from piecrust.cli.receipts import event_lines, gas_line, receipt_data, value_line
+from piecrust.cli.words import parse_contract_id, parse_hex, read_bytes
 from piecrust.cli.working_state import alias_value
 from piecrust.objects.ids import ContractId
 from piecrust.objects.refs import ALIASES, RefValue

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from piecrust.cli.arguments import at_most
 from piecrust.cli.command import Outcome, settings
 from piecrust.cli.envelope import u64
 from piecrust.cli.render import seconds_since
+from piecrust.cli.words import at_most
 from piecrust.cli.working_state import opened
 from piecrust.objects.ids import CommitId
 
