@@ -25,17 +25,17 @@ def draw(bench: Bench, folder: Path) -> None:
     """Writes commits.svg, reads.svg and sizes.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     commits, reads = by_commits(bench)
-    plots = {
-        "commits": ("time of a commit of one changed page", "versions before it", commits),
-        "reads": ("time to open the store and read a random old version", "versions in the store", reads),
-        "sizes": ("time of a commit of one changed page", "MiB of the contract", by_size(bench)),
-    }
-    for name, (title, x_label, lines) in plots.items():
-        logarithms = [(system, [(math.log10(x), math.log10(y)) for x, y in points]) for system, points in lines.items()]
-        (folder / f"{name}.svg").write_text(
-            line_plot(title, x_label, logarithms, show=lambda y: duration(10**y), show_x=lambda x: f"{10**x:,.0f}"),
-            encoding="utf-8",
-        )
+    write(folder / "commits.svg", "time of a commit of one changed page", "versions before it", commits)
+    write(folder / "reads.svg", "time to open the store and read an old version", "versions in the store", reads)
+    write(folder / "sizes.svg", "time of a commit of one changed page", "MiB of the contract", by_size(bench))
+
+
+def write(path: Path, title: str, x_label: str, lines: Lines) -> None:
+    logarithms = [(system, [(math.log10(x), math.log10(y)) for x, y in points]) for system, points in lines.items()]
+    drawing = line_plot(
+        title, x_label, logarithms, show=lambda y: duration(10**y), show_x=lambda x: f"{float(f'{10**x:.1g}'):,.0f}"
+    )
+    path.write_text(drawing, encoding="utf-8")
 
 
 def by_commits(bench: Bench) -> tuple[Lines, Lines]:
