@@ -33,7 +33,8 @@ def compress(data: bytes) -> bytes:
 
 def compress_all(bodies: Sequence[bytes]) -> list[bytes]:
     """One zstd frame for each body; on all processors if they are many, for zstd gives up the GIL."""
-    workers = min(os.cpu_count() or 1, _WORKERS_MAX, len(bodies) // _SHARE)
+    most = min(_WORKERS_MAX, len(bodies) // _SHARE)
+    workers = most if most < 2 else min(os.cpu_count() or 1, most)  # counting asks the system: not for small commits
     if workers < 2:
         return [compress(body) for body in bodies]
     from concurrent.futures import ThreadPoolExecutor
