@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from bench import Bench
@@ -31,9 +32,17 @@ def draw(bench: Bench, folder: Path) -> None:
 
 
 def write(path: Path, title: str, x_label: str, lines: Lines) -> None:
-    logarithms = [(system, [(math.log10(x), math.log10(y)) for x, y in points]) for system, points in lines.items()]
+    # The axes begin at the powers of ten below all points.
+    left, low = (10 ** math.floor(math.log10(min(axis))) for axis in zip(*chain(*lines.values()), strict=True))
+    logarithms = [
+        (system, [(math.log10(x / left), math.log10(y / low)) for x, y in at]) for system, at in lines.items()
+    ]
     drawing = line_plot(
-        title, x_label, logarithms, show=lambda y: duration(10**y), show_x=lambda x: f"{float(f'{10**x:.1g}'):,.0f}"
+        title,
+        x_label,
+        logarithms,
+        show=lambda y: duration(low * 10**y),
+        show_x=lambda x: f"{float(f'{left * 10**x:.1g}'):,.0f}",
     )
     path.write_text(drawing, encoding="utf-8")
 
@@ -77,11 +86,12 @@ def by_size(bench: Bench) -> Lines:
 
 
 def duration(microseconds: float) -> str:
-    """A time in its own unit.
+    """A time of two digits in its own unit.
 
-    >>> [duration(us) for us in (1, 100, 10_000, 1_000_000)]
-    ['1 us', '100 us', '10 ms', '1 s']
+    >>> [duration(us) for us in (1, 100, 3162.3, 1_000_000)]
+    ['1 us', '100 us', '3.2 ms', '1 s']
     """
+    microseconds = float(f"{microseconds:.2g}")
     for size, unit in ((1e6, "s"), (1e3, "ms")):
         if microseconds >= size:
             return f"{microseconds / size:g} {unit}"
