@@ -11,6 +11,7 @@ from piecrust.objects.access import ObjectReader
 from piecrust.objects.errors import ContractPositionCollision, PiecrustError
 from piecrust.objects.ids import ZERO, BytecodeHash, ContractId
 from piecrust.objects.kinds import Kind
+from piecrust.objects.rebuild import as_it_is
 from piecrust.objects.record import ContractRecord, MemoryKind
 from piecrust.objects.state import ContractChange, PageWrite, State
 from piecrust.vm.errors import ContractDoesNotExist
@@ -209,7 +210,7 @@ class ContractTable:
             changed = {change.id for change in changes}
             for contract_id, _, record in contract_map.diff(self._reader, self.base.map_root, self._working.map_root):
                 if contract_id not in changed and record is not None:
-                    changes.append(_unchanged(record))
+                    changes.append(as_it_is(record))
         return changes
 
     def reset(self) -> None:
@@ -278,15 +279,3 @@ def _reverted(memory: Memory) -> bool:
         return memory.revert()
     except PiecrustError:  # the store is closed already, or a page of it damaged: whoever needs it will see
         return False
-
-
-def _unchanged(record: ContractRecord) -> ContractChange:
-    return ContractChange(
-        id=record.id,
-        bytecode=record.bytecode,
-        owner=record.owner,
-        memory_kind=record.memory_kind,
-        memory_length=record.memory_length,
-        pages_root=record.pages_root,
-        pages={},
-    )
