@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from blake3 import blake3
@@ -39,19 +38,6 @@ from support.stores import make_commit
 
 SAMPLE = sample()
 OpenStore = Callable[[str], Store]
-
-
-@pytest.fixture
-def open_store(tmp_path: Path) -> Iterator[OpenStore]:
-    opened: list[Store] = []
-
-    def open_one(name: str) -> Store:
-        opened.append(Store.open(tmp_path / name, create=True, sync=False))
-        return opened[-1]
-
-    yield open_one
-    for store in opened:
-        store.close()
 
 
 def bundle_of(reader, tip, **options) -> bytes:

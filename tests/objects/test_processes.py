@@ -11,7 +11,7 @@ from piecrust.objects.errors import StoreLocked
 from piecrust.objects.ids import CommitId
 from piecrust.objects.kinds import Kind
 from piecrust.objects.store import Store
-from support.processes import kill_again_and_again, start, work_together
+from support.processes import check_acknowledged, kill_again_and_again, start, work_together
 from support.stores import make_commit, read_content
 from support.workers import commit_for_ever, race, serve
 
@@ -75,20 +75,7 @@ def test_killed_writers_lose_nothing_that_they_acknowledged(tmp_path: Path) -> N
         time.sleep(rng.random() * 0.03)
         process.kill()
         process.join()
-        while connection.poll():
-            try:
-                received.append(connection.recv())
-            except (EOFError, OSError):
-                break
-        acknowledged |= {CommitId(commit): content for commit, content in received}
-        with Store.open(tmp_path, read_only=True) as store:
-            assert store.damage == ()
-            commits = set(store.commits())
-            assert set(acknowledged) <= commits
-            # What was published and not acknowledged before the kill is whole, too.
-            assert store.ref_commit("heads/main") in commits
-            for commit, content in received:
-                assert read_content(store, CommitId(commit)) == content
+        check_acknowledged(tmp_path, connection, received, acknowledged)
     with Store.open(tmp_path) as store:
         for commit, content in acknowledged.items():
             assert read_content(store, commit) == content

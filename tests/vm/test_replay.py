@@ -24,6 +24,7 @@ from piecrust.vm.replay_commit import Replayer
 from piecrust.vm.restore import restore
 from piecrust.vm.verdict import Derived, Holds, Verdict
 from support.fixtures import contract
+from support.host_queries import Counting
 from support.programs import SCRATCH, Program
 
 A, B, C = (ContractId(bytes(31) + bytes([n])) for n in (1, 2, 3))
@@ -38,22 +39,6 @@ def verdict(vm: VM, commit: CommitId, cache: Path | None = None) -> Verdict:
 def attempt(use: Callable[..., object], *arguments: object, **options: object) -> None:
     with suppress(PiecrustError, ValueError):
         use(*arguments, **options)
-
-
-class Counting:
-    """Answers something else each time, for a price that rises."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def price(self, argument: bytes) -> int:
-        return self.count
-
-    def execute(self, argument: bytes) -> bytes:
-        self.count += 1
-        if argument == b"fail":
-            raise ValueError
-        return f"{self.count} {argument!r}".encode()
 
 
 @pytest.fixture

@@ -11,27 +11,12 @@ from piecrust.objects.errors import PiecrustError
 from piecrust.rkyv import u64
 from piecrust.vm.session import Session
 from support.fixtures import contract
+from support.host_queries import Counting
 from support.programs import SCRATCH, Program
 from support.repeat import repeated
 
 A, B, C = (ContractId(bytes(31) + bytes([n])) for n in (1, 2, 3))
 OpenVM = Callable[..., VM]
-
-
-class Counting:
-    """Answers something else each time, for a price that rises."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def price(self, argument: bytes) -> int:
-        return self.count
-
-    def execute(self, argument: bytes) -> bytes:
-        self.count += 1
-        if argument == b"fail":
-            raise ValueError
-        return f"{self.count} {argument!r}".encode()
 
 
 def attempt(use: Callable[..., object], *arguments: object, **options: object) -> None:

@@ -32,6 +32,34 @@ def start(target: Callable[..., None], *arguments: object) -> tuple[ForkServerPr
     return process, ours
 
 
+def check_acknowledged(
+    directory: Path,
+    connection: Connection,
+    received: list[tuple[bytes, bytes]],
+    acknowledged: dict[CommitId, bytes],
+) -> set[CommitId]:
+    """Raise unless all that a killed writer acknowledged is in the store; all of the store's commits.
+
+    `received` is what was read from the connection before; what is left there is added, and all of it to
+    `acknowledged`.
+    """
+    while connection.poll():
+        try:
+            received.append(connection.recv())
+        except (EOFError, OSError):
+            break
+    acknowledged |= {CommitId(commit): content for commit, content in received}
+    with Store.open(directory, read_only=True) as store:
+        assert store.damage == ()
+        commits = set(store.commits())
+        assert set(acknowledged) <= commits
+        # What was published and not acknowledged before the kill is whole, too.
+        assert store.ref_commit("heads/main") in commits
+        for commit, content in received:
+            assert read_content(store, CommitId(commit)) == content
+    return commits
+
+
 def kill_again_and_again(directory: Path, rounds: int, seed: int, seconds_max: float = 0.1) -> dict[str, int]:
     """Kill a writer, a sealer and a collector at any time, in each round; raise if anything acknowledged is lost."""
     rng = random.Random(seed)
@@ -49,19 +77,7 @@ def kill_again_and_again(directory: Path, rounds: int, seed: int, seconds_max: f
             process.join()
             assert process.exitcode == -signal.SIGKILL, "it had failed before"
             kills += 1
-        while connection.poll():
-            try:
-                received.append(connection.recv())
-            except (EOFError, OSError):
-                break
-        acknowledged |= {CommitId(commit): content for commit, content in received}
-        with Store.open(directory, read_only=True) as store:
-            assert store.damage == ()
-            commits = set(store.commits())
-            assert set(acknowledged) <= commits
-            assert store.ref_commit("heads/main") in commits
-            for commit, content in received:
-                assert read_content(store, CommitId(commit)) == content
+        commits = check_acknowledged(directory, connection, received, acknowledged)
     report = fsck(directory)
     assert report.clean, report
     with Store.open(directory) as store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,19 +28,6 @@ from support.stores import make_commit, page, read_content
 
 MAIN = "heads/main"
 OpenStore = Callable[[str], Store]
-
-
-@pytest.fixture
-def open_store(tmp_path: Path) -> Iterator[OpenStore]:
-    opened: list[Store] = []
-
-    def open_one(name: str) -> Store:
-        opened.append(Store.open(tmp_path / name, create=True, sync=False))
-        return opened[-1]
-
-    yield open_one
-    for store in opened:
-        store.close()
 
 
 @pytest.fixture(params=["memory", "files"])
