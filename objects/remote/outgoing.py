@@ -37,6 +37,7 @@ PACK_BYTES: Final = 32 << 20  # a pack is ended when it has so many
 
 _FRAME_OBJECTS: Final = 64  # that share a head
 _FRAME_BYTES: Final = 1 << 20
+_ROW_BYTES: Final = 70  # of a frame's table and the pack's, about
 _ORDER: Final = (Kind.PAGE, Kind.BYTECODE, Kind.BLOB, Kind.TRANSCRIPT, Kind.NODE, Kind.RECORD, Kind.COMMIT)
 
 
@@ -108,9 +109,6 @@ class PackBuilder:
 
     def _encoded(self, kind: Kind, address: bytes, flags: int) -> Entry:
         return _whole(kind, address, CODECS[kind].encode(self._store.load(kind, address)), flags)
-
-
-_ROW_BYTES: Final = 70  # of a frame's table and the pack's, about
 
 
 def _whole(kind: Kind, address: bytes, body: bytes, flags: int) -> Entry:
