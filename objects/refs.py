@@ -53,6 +53,7 @@ class Symbolic:
 RefValue: TypeAlias = CommitId | Symbolic
 
 DEFAULT_BRANCH: Final = "main"
+DEFAULT_REMOTE: Final = "origin"
 DEFAULT_HEAD: Final = Symbolic(BRANCHES + DEFAULT_BRANCH)
 """Where HEAD is in a store that has no ref of this name: nobody has chosen a branch."""
 

@@ -13,12 +13,21 @@ from piecrust.objects.format import STORE_DIRECTORY
 from piecrust.objects.ids import CommitId, ContractId
 from piecrust.objects.oplog import Operation
 from piecrust.objects.progress import Progress, silent
-from piecrust.objects.refs import BRANCHES, DEFAULT_BRANCH, HEAD, REMOTES, TAGS, Symbolic, check_ref_name
+from piecrust.objects.refs import (
+    BRANCHES,
+    DEFAULT_BRANCH,
+    DEFAULT_REMOTE,
+    HEAD,
+    REMOTES,
+    TAGS,
+    Symbolic,
+    check_ref_name,
+)
 from piecrust.objects.remote.fetch import Extent, FetchReport
 from piecrust.objects.remote.fetch import fetch as fetch_from
 from piecrust.objects.remote.push import Force, PushReport, Update
 from piecrust.objects.remote.push import push as push_to
-from piecrust.objects.remote.remotes import DEFAULT_REMOTE, RemoteEntry, Remotes
+from piecrust.objects.remote.remotes import RemoteEntry, Remotes
 from piecrust.objects.remote.taken import TAKEN_SUFFIX, TakenPacks
 from piecrust.objects.revision import resolve
 from piecrust.objects.store import Store

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from piecrust.objects.progress import Progress, silent
+from piecrust.objects.refs import DEFAULT_REMOTE
 from piecrust.vm.vm_view import VMView
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class VMRemotes(VMView):
 
         return Remotes(self.store)
 
-    def fetch(self, remote: str = "origin", *, depth: int | None = None, progress: Progress = silent) -> FetchReport:
+    def fetch(
+        self, remote: str = DEFAULT_REMOTE, *, depth: int | None = None, progress: Progress = silent
+    ) -> FetchReport:
         """Brings what a remote has; see `remotes.fetch`."""
         from piecrust.vm.remotes import fetch
 
@@ -33,7 +36,7 @@ class VMRemotes(VMView):
 
     def pull(
         self,
-        remote: str = "origin",
+        remote: str = DEFAULT_REMOTE,
         branch: str | None = None,
         *,
         message: str | None = None,
@@ -46,7 +49,7 @@ class VMRemotes(VMView):
 
     def push(
         self,
-        remote: str = "origin",
+        remote: str = DEFAULT_REMOTE,
         refs: Sequence[str] = (),
         *,
         delete: bool = False,

@@ -14,14 +14,13 @@ from piecrust.cli.progress import progress
 from piecrust.cli.render import count, size, table
 from piecrust.cli.words import parse_contract_id
 from piecrust.cli.working_state import opened
-from piecrust.objects.refs import DEFAULT_BRANCH
+from piecrust.objects.refs import DEFAULT_BRANCH, DEFAULT_REMOTE
 from piecrust.vm.errors import MergeConflict, UncommittedChanges
 
 if TYPE_CHECKING:
     from piecrust.cli.style import Style
     from piecrust.objects.remote.fetch import FetchReport
 
-DEFAULT_REMOTE = "origin"
 
 remote = typer.Typer(
     help="Other places that commits are pushed to and fetched from: directories, and S3.\n\n"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from piecrust.objects.disk import store_error
 from piecrust.objects.errors import Conflict, CorruptStore, InvalidRemote, StoreReadOnly, UnknownRemote
@@ -24,8 +24,6 @@ from piecrust.objects.remote.open_bucket import file_path, open_bucket
 from piecrust.objects.remote.storage import Storage
 from piecrust.objects.remote.taken import TakenPacks
 from piecrust.objects.store import Store
-
-DEFAULT_REMOTE: Final = "origin"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
